@@ -1,0 +1,95 @@
+//! The committer: requests that wait join a batch, the batch is made durable, everybody is answered.
+//!
+//! While one batch is being synced the next gathers, so load makes batches larger instead of queues longer.
+
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use cashu::ErrorCode;
+
+use crate::MintError;
+use crate::store::{Change, Store};
+
+/// How many changes may wait for the committer; past it callers are told to come back.
+const WAITING_MAX: usize = 1_024;
+/// How many changes one write makes durable: bounds the wait of the last.
+const BATCH_MAX: usize = 512;
+
+/// The committer thread and its queue.
+pub struct Engine {
+    queue: Mutex<Option<SyncSender<Waiting>>>,
+    committer: Mutex<Option<JoinHandle<()>>>,
+    folder: String,
+}
+
+struct Waiting {
+    change: Change,
+    answer: SyncSender<Result<Result<(), ErrorCode>, String>>,
+}
+
+impl Engine {
+    /// Starts the committer of a store.
+    pub fn start(store: Arc<Store>, folder: String) -> Result<Self, MintError> {
+        let (queue, waiting) = sync_channel(WAITING_MAX);
+        let committer = std::thread::Builder::new().name("mint-committer".into()).spawn(move || run(&store, &waiting));
+        let committer =
+            committer.map_err(|error| MintError::Store { folder: folder.clone(), detail: error.to_string() })?;
+        Ok(Engine { queue: Mutex::new(Some(queue)), committer: Mutex::new(Some(committer)), folder })
+    }
+
+    /// Hands in a change and waits until it is durable or refused.
+    ///
+    /// # Errors
+    /// The protocol's refusal, an overload, or a store that can't be written.
+    pub fn submit(&self, change: Change) -> Result<(), MintError> {
+        let closed = || MintError::Store { folder: self.folder.clone(), detail: "the mint is closed".into() };
+        let (answer, receipt) = sync_channel(1);
+        let queue = self.queue.lock().expect("no holder of this lock panics").clone().ok_or_else(closed)?;
+        queue.try_send(Waiting { change, answer }).map_err(|error| match error {
+            TrySendError::Full(_) => MintError::Overloaded,
+            TrySendError::Disconnected(_) => closed(),
+        })?;
+        match receipt.recv().map_err(|_| closed())? {
+            Ok(outcome) => outcome.map_err(MintError::Refused),
+            Err(detail) => Err(MintError::Store { folder: self.folder.clone(), detail }),
+        }
+    }
+
+    /// Finishes what waits and stops.
+    pub fn close(&self) {
+        drop(self.queue.lock().expect("no holder of this lock panics").take());
+        if let Some(committer) = self.committer.lock().expect("no holder of this lock panics").take() {
+            let _ = committer.join();
+        }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// After a failed commit the committer stops: what the store holds is known only after it is opened again.
+fn run(store: &Store, waiting: &Receiver<Waiting>) {
+    while let Ok(first) = waiting.recv() {
+        let mut batch = vec![first];
+        batch.extend(waiting.try_iter().take(BATCH_MAX - 1));
+        let (changes, answers): (Vec<Change>, Vec<_>) = batch.into_iter().map(|w| (w.change, w.answer)).unzip();
+        match store.commit(&changes) {
+            Ok(outcomes) => {
+                for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                    let _ = answer.send(Ok(outcome));
+                }
+            }
+            Err(error) => {
+                tracing::error!(%error, "the mint's store can't be written; the mint stops");
+                for answer in answers {
+                    let _ = answer.send(Err(error.to_string()));
+                }
+                return;
+            }
+        }
+    }
+}

@@ -1,0 +1,364 @@
+//! The mint as a handle: one method an act. Methods block (arithmetic, then the wait for the commit): call them off the async threads.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, RwLock};
+
+use cashu::keyset::KeysetInfo;
+use cashu::messages::{
+    CheckStateRequest, MeltQuoteRequest, MeltQuoteResponse, MeltQuoteState, MeltRequest, MintQuoteResponse,
+    MintQuoteState, MintRequest, ProofState, ProofStateEntry, RestoreRequest, RestoreResponse, SwapRequest,
+};
+use cashu::{Amount, BlindSignature, ErrorCode, Keyset, KeysetId, Unit, quote};
+
+use crate::engine::Engine;
+use crate::keysets::{KeysetRecord, KeysetTable, MintSeed, Quarter, SigningKeyset};
+use crate::rules::{self, LOOKUPS_MAX};
+use crate::store::{Change, MeltQuote, MintQuote, Row, Store};
+use crate::{Clock, EntitlementQuote, KeysetLog, MintError, MintEvent, PublishedKeyset, SettlementDirectory};
+
+/// How long a merchant has to redeem against a quote.
+const MELT_QUOTE_SECONDS: u64 = 3_600;
+
+/// The mint; clones are handles to the same one.
+#[derive(Clone)]
+pub struct Mint {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Arc<Store>,
+    engine: Engine,
+    seed: MintSeed,
+    keysets: RwLock<KeysetTable>,
+    /// Held while a keyset is made, so that one unit and quarter gets one.
+    making_keyset: Mutex<()>,
+    log: Arc<dyn KeysetLog>,
+    merchants: Arc<dyn SettlementDirectory>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Mint {
+    /// Opens the mint in a folder, or makes one with a fresh seed.
+    ///
+    /// # Errors
+    /// When the folder can't be used or the store is damaged.
+    pub fn open(
+        folder: &Path,
+        log: Arc<dyn KeysetLog>,
+        merchants: Arc<dyn SettlementDirectory>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, MintError> {
+        let name = folder.display().to_string();
+        let failed = |error: std::io::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
+        std::fs::create_dir_all(folder).map_err(failed)?;
+        let seed = MintSeed::open(&folder.join("mint.seed")).map_err(failed)?;
+        let store = Arc::new(Store::open(&folder.join("store"), &seed)?);
+        let mut keysets = KeysetTable::default();
+        for record in store.keysets()? {
+            keysets = keysets.with(SigningKeyset::derive(&seed, record));
+        }
+        let engine = Engine::start(store.clone(), name)?;
+        let inner = Inner {
+            store,
+            engine,
+            seed,
+            keysets: RwLock::new(keysets),
+            making_keyset: Mutex::default(),
+            log,
+            merchants,
+            clock,
+        };
+        Ok(Mint { inner: Arc::new(inner) })
+    }
+
+    /// Finishes what waits and stops.
+    pub fn close(&self) {
+        self.inner.engine.close();
+    }
+
+    fn table(&self) -> KeysetTable {
+        self.inner.keysets.read().expect("no holder of this lock panics").clone()
+    }
+
+    fn now(&self) -> u64 {
+        self.inner.clock.unix_now()
+    }
+
+    pub(crate) fn store(&self) -> &Store {
+        &self.inner.store
+    }
+
+    pub(crate) fn keyset_table(&self) -> KeysetTable {
+        self.table()
+    }
+
+    /// The keyset that a unit is signed with now, made and announced where there is none for this quarter yet.
+    ///
+    /// # Errors
+    /// When it can't be announced or stored; then it is not used.
+    pub fn ensure_keyset(&self, unit: &Unit) -> Result<KeysetId, MintError> {
+        let now = self.now();
+        if let Some(keyset) = self.table().active(unit, now) {
+            return Ok(keyset.public.id);
+        }
+        let _making = self.inner.making_keyset.lock().expect("no holder of this lock panics");
+        let table = self.table();
+        if let Some(keyset) = table.active(unit, now) {
+            return Ok(keyset.public.id);
+        }
+        let number = table.next_number().ok_or_else(|| MintError::Log("there are too many keysets".into()))?;
+        let mut record = KeysetRecord { number, unit: unit.clone(), quarter: Quarter::of(now), log_index: 0 };
+        let mut keyset = SigningKeyset::derive(&self.inner.seed, record.clone());
+        let public = &keyset.public;
+        let published = PublishedKeyset {
+            id: public.id,
+            unit: unit.clone(),
+            input_fee_ppk: public.input_fee_ppk,
+            final_expiry: public.final_expiry.unwrap_or_default(),
+            keys_sha256: public.keys_digest(),
+            at: now,
+        };
+        record.log_index = self.inner.log.publish(&published).map_err(MintError::Log)?;
+        self.inner.engine.submit(Change::Keyset(record.clone()))?;
+        keyset.record = record;
+        let id = keyset.public.id;
+        *self.inner.keysets.write().expect("no holder of this lock panics") = table.with(keyset);
+        Ok(id)
+    }
+
+    /// All keysets (NUT-02). A quarter that has begun gets its keyset here, since wallets ask here when theirs is over.
+    ///
+    /// # Errors
+    /// When a new keyset can't be announced.
+    pub fn keysets(&self) -> Result<Vec<KeysetInfo>, MintError> {
+        for unit in self.table().units() {
+            self.ensure_keyset(&unit)?;
+        }
+        let now = self.now();
+        let info = |keyset: &Arc<SigningKeyset>| KeysetInfo {
+            id: keyset.public.id,
+            unit: keyset.record.unit.clone(),
+            active: keyset.is_active(now),
+            input_fee_ppk: keyset.public.input_fee_ppk,
+            final_expiry: keyset.public.final_expiry,
+            log_index: Some(keyset.record.log_index),
+        };
+        Ok(self.table().iter().map(info).collect())
+    }
+
+    /// The active keysets with keys (NUT-01), or the one with an id (NUT-02).
+    ///
+    /// # Errors
+    /// [`ErrorCode::KeysetUnknown`].
+    pub fn keys(&self, id: Option<&KeysetId>) -> Result<Vec<Keyset>, MintError> {
+        let now = self.now();
+        let with_state =
+            |keyset: &Arc<SigningKeyset>| Keyset { active: Some(keyset.is_active(now)), ..keyset.public.clone() };
+        let table = self.table();
+        match id {
+            None => Ok(table.iter().filter(|keyset| keyset.is_active(now)).map(with_state).collect()),
+            Some(id) => Ok(vec![with_state(table.by_id(id).ok_or(ErrorCode::KeysetUnknown)?)]),
+        }
+    }
+
+    /// The units that there are keysets for.
+    pub fn units(&self) -> Vec<Unit> {
+        self.table().units()
+    }
+
+    /// Exchanges tokens (NUT-03).
+    ///
+    /// # Errors
+    /// The protocol's refusals, overload, or a store that can't be written.
+    pub fn swap(&self, request: &SwapRequest) -> Result<Vec<BlindSignature>, MintError> {
+        let (table, now) = (self.table(), self.now());
+        let outputs = rules::check_outputs(&table, &request.outputs, now)?;
+        let inputs = rules::check_inputs(&table, &request.inputs, now)?;
+        if inputs.unit != outputs.unit {
+            return Err(ErrorCode::UnitMismatch.into());
+        }
+        if inputs.worth != outputs.worth {
+            return Err(ErrorCode::Unbalanced.into());
+        }
+        let signatures = sign_all(&table, &outputs.rows)?;
+        self.inner.engine.submit(Change::Swap { inputs: inputs.rows, outputs: outputs.rows })?;
+        Ok(signatures)
+    }
+
+    /// Takes a programme's order for a quote. The same order twice is one.
+    ///
+    /// # Errors
+    /// [`ErrorCode::QuoteIssued`] for another order under the same id; [`ErrorCode::AmountOutOfRange`] for zero.
+    pub fn order_quote(&self, order: &EntitlementQuote) -> Result<(), MintError> {
+        if order.amount == Amount::ZERO {
+            return Err(ErrorCode::AmountOutOfRange.into());
+        }
+        self.ensure_keyset(&order.unit)?;
+        let quote = MintQuote {
+            amount: order.amount,
+            unit: order.unit.clone(),
+            pubkey: order.pubkey,
+            state: MintQuoteState::Paid,
+        };
+        self.inner.engine.submit(Change::Order { id: order.id.clone(), quote })
+    }
+
+    /// A programme's quote (NUT-04).
+    ///
+    /// # Errors
+    /// [`ErrorCode::QuoteNotPaid`] for one that nobody ordered.
+    pub fn mint_quote(&self, id: &str) -> Result<MintQuoteResponse, MintError> {
+        let quote = self.store().mint_quote(id)?.ok_or(ErrorCode::QuoteNotPaid)?;
+        Ok(MintQuoteResponse {
+            quote: id.to_owned(),
+            request: String::new(),
+            amount: quote.amount,
+            unit: quote.unit,
+            state: quote.state,
+            expiry: None,
+            pubkey: Some(quote.pubkey),
+        })
+    }
+
+    /// Mints against an entitlement (NUT-04, NUT-20).
+    ///
+    /// # Errors
+    /// The protocol's refusals, overload, or a store that can't be written.
+    pub fn mint(&self, request: &MintRequest) -> Result<Vec<BlindSignature>, MintError> {
+        let (table, now) = (self.table(), self.now());
+        let known = self.store().mint_quote(&request.quote)?.ok_or(ErrorCode::QuoteNotPaid)?;
+        let signature = request.signature.as_deref().unwrap_or_default();
+        if !quote::verify(&request.quote, &request.outputs, signature, &known.pubkey) {
+            return Err(ErrorCode::QuoteSignatureInvalid.into());
+        }
+        if known.state == MintQuoteState::Issued {
+            return Err(ErrorCode::QuoteIssued.into());
+        }
+        let outputs = rules::check_outputs(&table, &request.outputs, now)?;
+        if outputs.unit != known.unit {
+            return Err(ErrorCode::UnitMismatch.into());
+        }
+        if outputs.worth != known.amount {
+            return Err(ErrorCode::Unbalanced.into());
+        }
+        let signatures = sign_all(&table, &outputs.rows)?;
+        self.inner.engine.submit(Change::Mint { quote: request.quote.clone(), outputs: outputs.rows })?;
+        Ok(signatures)
+    }
+
+    /// Makes a quote for redeeming (NUT-05); the request is `MERCHANT:AMOUNT`.
+    ///
+    /// # Errors
+    /// [`ErrorCode::AmountOutOfRange`] for a request of another form or zero, [`ErrorCode::UnitUnsupported`] when the merchant is
+    /// not registered for the unit.
+    pub fn request_melt_quote(&self, request: &MeltQuoteRequest) -> Result<MeltQuoteResponse, MintError> {
+        let (merchant, amount) = request.request.rsplit_once(':').ok_or(ErrorCode::AmountOutOfRange)?;
+        let amount = amount.parse().ok().filter(|amount| *amount > 0).ok_or(ErrorCode::AmountOutOfRange)?;
+        if !self.inner.merchants.accepts(merchant, &request.unit) {
+            return Err(ErrorCode::UnitUnsupported.into());
+        }
+        let quote = MeltQuote {
+            merchant: merchant.to_owned(),
+            amount: Amount::new(amount),
+            unit: request.unit.clone(),
+            expiry: self.now() + MELT_QUOTE_SECONDS,
+            state: MeltQuoteState::Unpaid,
+        };
+        let id = uuid::Uuid::now_v7().to_string();
+        self.inner.engine.submit(Change::MeltQuote { id: id.clone(), quote: quote.clone() })?;
+        Ok(melt_response(&id, quote))
+    }
+
+    /// A quote for redeeming.
+    ///
+    /// # Errors
+    /// [`ErrorCode::QuoteNotPaid`] for one that was never made.
+    pub fn melt_quote(&self, id: &str) -> Result<MeltQuoteResponse, MintError> {
+        let quote = self.store().melt_quote(id)?.ok_or(ErrorCode::QuoteNotPaid)?;
+        Ok(melt_response(id, quote))
+    }
+
+    /// Redeems tokens into a merchant's balance (NUT-05). The inputs must be worth the quote exactly.
+    ///
+    /// # Errors
+    /// The protocol's refusals, overload, or a store that can't be written.
+    pub fn melt(&self, request: &MeltRequest) -> Result<MeltQuoteResponse, MintError> {
+        let (table, now) = (self.table(), self.now());
+        let quote = self.store().melt_quote(&request.quote)?.ok_or(ErrorCode::QuoteNotPaid)?;
+        if quote.state == MeltQuoteState::Paid {
+            return Err(ErrorCode::AlreadyPaid.into());
+        }
+        if now >= quote.expiry {
+            return Err(ErrorCode::QuoteExpired.into());
+        }
+        let inputs = rules::check_inputs(&table, &request.inputs, now)?;
+        if inputs.unit != quote.unit {
+            return Err(ErrorCode::UnitMismatch.into());
+        }
+        if inputs.worth != quote.amount {
+            return Err(ErrorCode::Unbalanced.into());
+        }
+        self.inner.engine.submit(Change::Melt { quote: request.quote.clone(), inputs: inputs.rows })?;
+        Ok(melt_response(&request.quote, MeltQuote { state: MeltQuoteState::Paid, ..quote }))
+    }
+
+    /// Whether tokens are spent (NUT-07).
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooManyInputs`] for more than [`LOOKUPS_MAX`].
+    pub fn check_state(&self, request: &CheckStateRequest) -> Result<Vec<ProofStateEntry>, MintError> {
+        if request.ys.len() > LOOKUPS_MAX {
+            return Err(ErrorCode::TooManyInputs.into());
+        }
+        let state = |y| {
+            let spent = self.store().is_spent(y)?;
+            let state = if spent { ProofState::Spent } else { ProofState::Unspent };
+            Ok(ProofStateEntry { y: *y, state, witness: None })
+        };
+        request.ys.iter().map(state).collect()
+    }
+
+    /// The signatures of outputs that were signed before (NUT-09), computed again.
+    ///
+    /// # Errors
+    /// [`ErrorCode::TooManyOutputs`] for more than [`LOOKUPS_MAX`].
+    pub fn restore(&self, request: &RestoreRequest) -> Result<RestoreResponse, MintError> {
+        if request.outputs.len() > LOOKUPS_MAX {
+            return Err(ErrorCode::TooManyOutputs.into());
+        }
+        let table = self.table();
+        let mut answer = RestoreResponse { outputs: Vec::new(), signatures: Vec::new() };
+        for output in &request.outputs {
+            if let Some(row) = self.store().signed(&output.blinded)? {
+                let signature = rules::sign(&table, &output.blinded, row).ok_or(ErrorCode::KeysetUnknown)?;
+                answer.outputs.push(output.clone());
+                answer.signatures.push(signature);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Events after number `cursor`, for the treasury.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn events_after(&self, cursor: u64, limit: usize) -> Result<Vec<(u64, MintEvent)>, MintError> {
+        self.store().events_after(cursor, limit)
+    }
+}
+
+fn sign_all(table: &KeysetTable, rows: &[Row]) -> Result<Vec<BlindSignature>, ErrorCode> {
+    rows.iter().map(|(blinded, row)| rules::sign(table, blinded, *row).ok_or(ErrorCode::KeysetUnknown)).collect()
+}
+
+fn melt_response(id: &str, quote: MeltQuote) -> MeltQuoteResponse {
+    MeltQuoteResponse {
+        quote: id.to_owned(),
+        request: format!("{}:{}", quote.merchant, quote.amount),
+        amount: quote.amount,
+        unit: quote.unit,
+        fee_reserve: Amount::ZERO,
+        state: quote.state,
+        expiry: quote.expiry,
+    }
+}

@@ -1,0 +1,295 @@
+//! The mint as wallets and tills see it: what it does, what it refuses and with which code, and what survives.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cashu::messages::{MeltQuoteRequest, MeltRequest, MintRequest, ProofState, RestoreRequest, SwapRequest};
+use cashu::secret::{Secret, Seed};
+use cashu::{Amount, BlindedMessage, ErrorCode, Keyset, KeysetId, Point, Proof, Unit, bdhke, dleq, quote};
+use mint::store::Table;
+use mint::{Clock, EntitlementQuote, KeysetLog, Mint, MintError, MintEvent, PublishedKeyset, SettlementDirectory};
+use secp256k1::SecretKey;
+
+/// 2026-11-23, within a quarter.
+const NOW: u64 = 1_795_392_000;
+
+struct World {
+    clock: AtomicU64,
+    log_works: bool,
+}
+
+impl Clock for World {
+    fn unix_now(&self) -> u64 {
+        self.clock.load(Ordering::SeqCst)
+    }
+}
+
+impl KeysetLog for World {
+    fn publish(&self, _: &PublishedKeyset) -> Result<u64, String> {
+        if self.log_works { Ok(7) } else { Err("the log is down".into()) }
+    }
+}
+
+impl SettlementDirectory for World {
+    fn accepts(&self, merchant: &str, _: &Unit) -> bool {
+        merchant == "m-1"
+    }
+}
+
+fn world() -> Arc<World> {
+    Arc::new(World { clock: AtomicU64::new(NOW), log_works: true })
+}
+
+fn open(folder: &Path, world: &Arc<World>) -> Mint {
+    Mint::open(folder, world.clone(), world.clone(), world.clone()).unwrap()
+}
+
+fn usd() -> Unit {
+    "usd".parse().unwrap()
+}
+
+fn quote_key() -> SecretKey {
+    SecretKey::from_secret_bytes([9; 32]).unwrap()
+}
+
+/// A wallet that makes outputs and tokens.
+struct Holder {
+    seed: Seed,
+    keyset: Keyset,
+    next: u64,
+}
+
+impl Holder {
+    fn new(mint: &Mint, seed: u8) -> Self {
+        mint.ensure_keyset(&usd()).unwrap();
+        Holder { seed: Seed::new([seed; 64]), keyset: mint.keys(None).unwrap().remove(0), next: 0 }
+    }
+
+    /// Outputs of these amounts, and the number of the first.
+    fn outputs(&mut self, amounts: &[u64]) -> (u64, Vec<BlindedMessage>) {
+        let first = self.next;
+        self.next += amounts.len() as u64;
+        let output = |(counter, amount): (u64, &u64)| {
+            let (secret, r) = self.seed.derive(&self.keyset.id, counter).unwrap();
+            let blinded = bdhke::blind(secret.as_bytes(), r.key()).unwrap();
+            BlindedMessage { amount: Amount::new(*amount), id: self.keyset.id, blinded }
+        };
+        (first, (first..).zip(amounts).map(output).collect())
+    }
+
+    fn unblind(&self, first: u64, signatures: &[cashu::BlindSignature]) -> Vec<Proof> {
+        (first..)
+            .zip(signatures)
+            .map(|(counter, promise)| {
+                let (secret, r) = self.seed.derive(&self.keyset.id, counter).unwrap();
+                let key = &self.keyset.keys[&promise.amount];
+                let blinded = bdhke::blind(secret.as_bytes(), r.key()).unwrap();
+                assert!(dleq::verify(&promise.dleq.unwrap(), &blinded, &promise.signature, key));
+                let signature = bdhke::unblind(&promise.signature, r.key(), key).unwrap();
+                Proof { amount: promise.amount, id: promise.id, secret, signature, witness: None, dleq: None }
+            })
+            .collect()
+    }
+
+    /// Tokens of these amounts, minted against a new entitlement.
+    fn collect(&mut self, mint: &Mint, id: &str, amounts: &[u64]) -> Vec<Proof> {
+        order(mint, id, amounts.iter().sum());
+        let (first, outputs) = self.outputs(amounts);
+        self.unblind(first, &mint.mint(&mint_request(id, outputs)).unwrap())
+    }
+}
+
+fn order(mint: &Mint, id: &str, amount: u64) {
+    mint.order_quote(&entitlement(id, amount)).unwrap();
+}
+
+fn entitlement(id: &str, amount: u64) -> EntitlementQuote {
+    EntitlementQuote { id: id.into(), amount: Amount::new(amount), unit: usd(), pubkey: Point::of_secret(&quote_key()) }
+}
+
+fn mint_request(id: &str, outputs: Vec<BlindedMessage>) -> MintRequest {
+    let signature = Some(quote::sign(id, &outputs, &quote_key(), &[3; 32]));
+    MintRequest { quote: id.into(), outputs, signature }
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, MintError>) -> ErrorCode {
+    match result {
+        Err(MintError::Refused(code)) => code,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+#[test]
+fn the_whole_life_of_a_token() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let mint = open(folder.path(), &world);
+    let mut holder = Holder::new(&mint, 1);
+    let tokens = holder.collect(&mint, "q-1", &[4, 8]);
+    let (first, outputs) = holder.outputs(&[1, 1, 2, 8]);
+    let request = SwapRequest { inputs: tokens.clone(), outputs: outputs.clone() };
+    let signatures = mint.swap(&request).unwrap();
+    let fresh = holder.unblind(first, &signatures);
+    assert_eq!(code(mint.swap(&request)), ErrorCode::ProofsSpent);
+    // What the answer was is told again to who asks with the outputs (NUT-09).
+    assert_eq!(mint.restore(&RestoreRequest { outputs }).unwrap().signatures, signatures);
+
+    let ask = MeltQuoteRequest { request: "m-1:12".into(), unit: usd() };
+    let melt = mint.request_melt_quote(&ask).unwrap();
+    mint.melt(&MeltRequest { quote: melt.quote.clone(), inputs: fresh.clone() }).unwrap();
+    assert_eq!(
+        code(mint.melt(&MeltRequest { quote: melt.quote.clone(), inputs: fresh.clone() })),
+        ErrorCode::AlreadyPaid
+    );
+    let ys = tokens.iter().chain(&fresh).map(|proof| proof.secret.y()).collect();
+    let states = mint.check_state(&cashu::messages::CheckStateRequest { ys }).unwrap();
+    assert!(states.iter().all(|entry| entry.state == ProofState::Spent));
+
+    // Everything is there after a restart, with the same keys.
+    let keys = mint.keys(None).unwrap();
+    mint.close();
+    drop(mint);
+    let mint = open(folder.path(), &world);
+    assert_eq!(mint.keys(None).unwrap(), keys);
+    assert_eq!(code(mint.swap(&request)), ErrorCode::ProofsSpent);
+    let expected = [
+        (1, MintEvent::Issued { quote: "q-1".into(), unit: usd(), amount: Amount::new(12) }),
+        (2, MintEvent::Redeemed { quote: melt.quote, merchant: "m-1".into(), unit: usd(), amount: Amount::new(12) }),
+    ];
+    assert_eq!(mint.events_after(0, 10).unwrap(), expected);
+    assert_eq!(mint.events_after(1, 10).unwrap(), expected[1..]);
+    let audit = mint.audit().unwrap();
+    assert!(audit.problems.is_empty(), "{:?}", audit.problems);
+    assert_eq!((audit.totals[&usd()].issued, audit.outstanding(&usd())), (12, Amount::ZERO));
+}
+
+#[test]
+fn whatever_is_against_the_rules_is_refused_with_its_code_and_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let mint = open(folder.path(), &world);
+    let mut holder = Holder::new(&mint, 1);
+    let tokens = holder.collect(&mint, "q-1", &[4, 8]);
+    let (_, good) = holder.outputs(&[4, 8]);
+    let swap = |inputs: &[Proof], outputs: &[BlindedMessage]| {
+        code(mint.swap(&SwapRequest { inputs: inputs.to_vec(), outputs: outputs.to_vec() }))
+    };
+    let with = |change: fn(&mut Proof)| {
+        let mut changed = tokens.clone();
+        change(&mut changed[0]);
+        changed
+    };
+    let with_output = |change: fn(&mut BlindedMessage)| {
+        let mut changed = good.clone();
+        change(&mut changed[0]);
+        changed
+    };
+    let unknown = KeysetId::V2([1; 33]);
+    assert_eq!(unknown.to_string().len(), 66);
+    assert_eq!(swap(&[], &good), ErrorCode::Unbalanced);
+    assert_eq!(swap(&tokens, &[]), ErrorCode::Unbalanced);
+    assert_eq!(swap(&tokens, &good[..1]), ErrorCode::Unbalanced);
+    assert_eq!(swap(&tokens[..1], &good), ErrorCode::Unbalanced);
+    assert_eq!(swap(&[tokens[0].clone(), tokens[0].clone()], &good), ErrorCode::DuplicateInputs);
+    assert_eq!(swap(&tokens, &[good[0].clone(), good[0].clone()]), ErrorCode::DuplicateOutputs);
+    assert_eq!(swap(&with(|proof| proof.amount = Amount::new(8)), &good), ErrorCode::ProofInvalid);
+    assert_eq!(swap(&with(|proof| proof.amount = Amount::new(3)), &good), ErrorCode::ProofInvalid);
+    assert_eq!(
+        swap(&with(|proof| proof.secret = Secret::new("another".into()).unwrap()), &good),
+        ErrorCode::ProofInvalid
+    );
+    assert_eq!(swap(&with(|proof| proof.id = KeysetId::V2([1; 33])), &good), ErrorCode::KeysetUnknown);
+    assert_eq!(swap(&tokens, &with_output(|output| output.id = KeysetId::V2([1; 33]))), ErrorCode::KeysetUnknown);
+    assert_eq!(swap(&tokens, &with_output(|output| output.amount = Amount::new(3))), ErrorCode::AmountOutOfRange);
+    assert_eq!(swap(&tokens, &with_output(|output| output.amount = Amount::new(1 << 40))), ErrorCode::AmountOutOfRange);
+    assert_eq!(swap(&vec![tokens[0].clone(); 300], &good), ErrorCode::TooManyInputs);
+    assert_eq!(swap(&tokens, &vec![good[0].clone(); 300]), ErrorCode::TooManyOutputs);
+
+    order(&mint, "q-2", 12);
+    assert_eq!(code(mint.mint(&mint_request("q-0", good.clone()))), ErrorCode::QuoteNotPaid);
+    assert_eq!(
+        code(mint.mint(&MintRequest { signature: None, ..mint_request("q-2", good.clone()) })),
+        ErrorCode::QuoteSignatureInvalid
+    );
+    let for_another = MintRequest { quote: "q-2".into(), ..mint_request("q-1", good.clone()) };
+    assert_eq!(code(mint.mint(&for_another)), ErrorCode::QuoteSignatureInvalid);
+    assert_eq!(code(mint.mint(&mint_request("q-2", good[..1].to_vec()))), ErrorCode::Unbalanced);
+    assert_eq!(code(mint.mint(&mint_request("q-1", good.clone()))), ErrorCode::QuoteIssued);
+    assert_eq!(code(mint.order_quote(&entitlement("q-2", 13))), ErrorCode::QuoteIssued);
+    assert!(mint.order_quote(&entitlement("q-2", 12)).is_ok(), "the same order twice is one");
+    let ask = |request: &str| code(mint.request_melt_quote(&MeltQuoteRequest { request: request.into(), unit: usd() }));
+    assert_eq!(ask("m-1:0"), ErrorCode::AmountOutOfRange);
+    assert_eq!(ask("m-1"), ErrorCode::AmountOutOfRange);
+    assert_eq!(ask("m-1:-5"), ErrorCode::AmountOutOfRange);
+    assert_eq!(ask("m-2:5"), ErrorCode::UnitUnsupported);
+
+    // Nothing of all that took effect: the tokens and the outputs are still good.
+    assert!(mint.swap(&SwapRequest { inputs: tokens.clone(), outputs: good.clone() }).is_ok());
+    let more = holder.collect(&mint, "q-3", &[4, 8]);
+    assert_eq!(swap(&more, &good), ErrorCode::OutputsSigned);
+    assert!(mint.audit().unwrap().problems.is_empty());
+
+    // A quarter later the keyset signs no more, but its tokens are good; after its expiry they are not.
+    world.clock.store(NOW + 92 * 24 * 3600, Ordering::SeqCst);
+    let (_, late) = holder.outputs(&[4, 8]);
+    assert_eq!(swap(&more, &late), ErrorCode::KeysetInactive);
+    mint.keysets().unwrap();
+    let mut later = Holder::new(&mint, 2);
+    assert_ne!(later.keyset.id, holder.keyset.id);
+    let (_, outputs) = later.outputs(&[4, 8]);
+    assert!(mint.swap(&SwapRequest { inputs: more.clone(), outputs }).is_ok());
+    world.clock.store(NOW + 500 * 24 * 3600, Ordering::SeqCst);
+    mint.keysets().unwrap();
+    let mut latest = Holder::new(&mint, 3);
+    let (_, outputs) = latest.outputs(&[4, 8]);
+    assert_eq!(swap(&more, &outputs), ErrorCode::KeysetExpired);
+}
+
+#[test]
+fn of_many_that_spend_one_token_at_once_exactly_one_wins() {
+    let folder = tempfile::tempdir().unwrap();
+    let mint = open(folder.path(), &world());
+    let mut holder = Holder::new(&mint, 1);
+    let tokens = holder.collect(&mint, "q-1", &[1; 200]);
+    for token in tokens {
+        let requests: Vec<SwapRequest> =
+            (0..4).map(|_| SwapRequest { inputs: vec![token.clone()], outputs: holder.outputs(&[1]).1 }).collect();
+        let wins: usize = std::thread::scope(|scope| {
+            let racers: Vec<_> = requests.iter().map(|request| scope.spawn(|| mint.swap(request).is_ok())).collect();
+            racers.into_iter().map(|racer| usize::from(racer.join().unwrap())).sum()
+        });
+        assert_eq!(wins, 1);
+    }
+    assert!(mint.audit().unwrap().problems.is_empty());
+}
+
+#[test]
+fn a_keyset_that_is_not_in_the_log_signs_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let dark = Arc::new(World { clock: AtomicU64::new(NOW), log_works: false });
+    let mint = open(folder.path(), &dark);
+    assert!(matches!(mint.order_quote(&entitlement("q-1", 5)), Err(MintError::Log(_))));
+    assert!(mint.keys(None).unwrap().is_empty());
+}
+
+#[test]
+fn a_row_changed_on_disk_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let mint = open(folder.path(), &world);
+    let mut holder = Holder::new(&mint, 1);
+    let tokens = holder.collect(&mint, "q-1", &[4, 8]);
+    let (_, outputs) = holder.outputs(&[4, 8]);
+    let spent = tokens[0].secret.y();
+    mint.swap(&SwapRequest { inputs: tokens, outputs }).unwrap();
+    assert!(mint.audit().unwrap().problems.is_empty());
+    mint.close();
+    drop(mint);
+    let seed = mint::keysets::MintSeed::open(&folder.path().join("mint.seed")).unwrap();
+    let store = mint::store::Store::open(&folder.path().join("store"), &seed).unwrap();
+    store.overwrite_raw(Table::Spent, &spent.to_bytes(), |value| value[2] += 1).unwrap();
+    drop(store);
+    let problems = open(folder.path(), &world).audit().unwrap().problems;
+    assert!(problems[0].contains(&spent.to_string()) && problems[0].contains("spent"), "{problems:?}");
+}
