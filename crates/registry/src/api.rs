@@ -1,0 +1,152 @@
+//! The registry over HTTP: officers with bearer tokens, holders with signed requests. Refusals are RFC 9457 problem details.
+
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::officers::{Actor, Role};
+use crate::{Registry, RegistryError};
+
+/// The largest request that is read: 2,000 rows of a wide file.
+const BODY_MAX_LEN: usize = 8 * 1024 * 1024;
+
+/// The registry's routes.
+pub fn router(registry: Registry) -> Router {
+    Router::new()
+        .route("/v1/officers", post(add_officer))
+        .route("/v1/enrolments", post(enrol))
+        .route("/v1/duplicates", get(duplicates))
+        .route("/v1/programmes", post(create_programme))
+        .route("/v1/programmes/{id}/run", post(prepare_run))
+        .route("/v1/runs", get(runs))
+        .route("/v1/runs/{id}/approval", post(approve_run))
+        .route("/v1/offers/redeem", post(redeem))
+        .route("/v1/entitlements", post(entitlements))
+        .route("/v1/entitlements/claim", post(claim))
+        .layer(DefaultBodyLimit::max(BODY_MAX_LEN))
+        .with_state(registry)
+}
+
+#[derive(Deserialize)]
+struct NewOfficer {
+    name: String,
+    role: String,
+}
+
+#[derive(Deserialize)]
+struct Approval {
+    hash: String,
+}
+
+async fn add_officer(State(registry): State<Registry>, headers: HeaderMap, body: Bytes) -> Response {
+    as_officer(registry, headers, move |registry, actor| {
+        actor.must_be(Role::Administrator)?;
+        let new: NewOfficer = read(&body)?;
+        Ok(json!({"token": registry.add_officer(&new.name, new.role.parse()?)?}))
+    })
+    .await
+}
+
+async fn enrol(State(registry): State<Registry>, headers: HeaderMap, body: Bytes) -> Response {
+    as_officer(registry, headers, move |registry, actor| {
+        actor.must_be(Role::Registrar)?;
+        registry.enrol(&read(&body)?)
+    })
+    .await
+}
+
+async fn duplicates(State(registry): State<Registry>, headers: HeaderMap) -> Response {
+    as_officer(registry, headers, |registry, actor| {
+        actor.must_be(Role::Registrar)?;
+        Ok(json!({"people": registry.possible_duplicates()?}))
+    })
+    .await
+}
+
+async fn create_programme(State(registry): State<Registry>, headers: HeaderMap, body: Bytes) -> Response {
+    as_officer(registry, headers, move |registry, actor| {
+        let (programme, reference) = registry.create_programme(actor, read(&body)?)?;
+        Ok(json!({"programme": programme, "reference": reference}))
+    })
+    .await
+}
+
+async fn prepare_run(State(registry): State<Registry>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    as_officer(registry, headers, move |registry, actor| registry.prepare_run(actor, &id)).await
+}
+
+async fn runs(State(registry): State<Registry>, headers: HeaderMap) -> Response {
+    as_officer(registry, headers, |registry, _| registry.runs()).await
+}
+
+async fn approve_run(
+    State(registry): State<Registry>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    body: Bytes,
+) -> Response {
+    as_officer(registry, headers, move |registry, actor| {
+        let approval: Approval = read(&body)?;
+        registry.approve_run(actor, &id, &approval.hash)
+    })
+    .await
+}
+
+async fn redeem(State(registry): State<Registry>, body: Bytes) -> Response {
+    work(registry, move |registry| registry.redeem_offer(&read(&body)?)).await
+}
+
+async fn entitlements(State(registry): State<Registry>, body: Bytes) -> Response {
+    work(registry, move |registry| registry.entitlements(&read(&body)?)).await
+}
+
+async fn claim(State(registry): State<Registry>, body: Bytes) -> Response {
+    work(registry, move |registry| Ok(json!({"quote": registry.claim(&read(&body)?)?}))).await
+}
+
+fn read<Request: DeserializeOwned>(body: &[u8]) -> Result<Request, RegistryError> {
+    serde_json::from_slice(body).map_err(|_| {
+        RegistryError::Invalid("the request can't be read: it is not the JSON that this address takes".into())
+    })
+}
+
+async fn as_officer<Answer: Serialize + Send + 'static>(
+    registry: Registry,
+    headers: HeaderMap,
+    act: impl FnOnce(&Registry, &Actor) -> Result<Answer, RegistryError> + Send + 'static,
+) -> Response {
+    work(registry, move |registry| {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        let actor = registry.actor(bearer.unwrap_or_default())?;
+        act(registry, &actor)
+    })
+    .await
+}
+
+async fn work<Answer: Serialize + Send + 'static>(
+    registry: Registry,
+    act: impl FnOnce(&Registry) -> Result<Answer, RegistryError> + Send + 'static,
+) -> Response {
+    let (status, title) = match tokio::task::spawn_blocking(move || act(&registry)).await {
+        Ok(Ok(answer)) => return Json(answer).into_response(),
+        Ok(Err(error)) => match error {
+            RegistryError::Invalid(_) => (StatusCode::BAD_REQUEST, error.to_string()),
+            RegistryError::Forbidden(_) => (StatusCode::FORBIDDEN, error.to_string()),
+            RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, error.to_string()),
+            RegistryError::Conflict(_) | RegistryError::Funds(_) => (StatusCode::CONFLICT, error.to_string()),
+            RegistryError::Orders(_) | RegistryError::Log(_) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
+            RegistryError::Sealed | RegistryError::Database(_) | RegistryError::Folder(_) => {
+                tracing::error!(%error, "the registry could not serve a request");
+                (StatusCode::INTERNAL_SERVER_ERROR, "the registry can't use its database just now".to_owned())
+            }
+        },
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the registry failed".to_owned()),
+    };
+    (status, Json(json!({"title": title, "status": status.as_u16()}))).into_response()
+}
