@@ -1,0 +1,92 @@
+//! The issuer's root and document signer, as ISO/IEC 18013-5 Annex B.1 profiles them.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use mdoc::cbor::SigningKey;
+use mdoc::issue::DocumentSigner;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+};
+use zeroize::Zeroizing;
+
+use crate::IssuerError;
+
+/// Extended key usage of a document signer.
+const DOCUMENT_SIGNER_USAGE: [u64; 6] = [1, 0, 18013, 5, 1, 2];
+/// Ten years: the root outlives every signer and credential.
+const ROOT_DAYS: i64 = 3_652;
+/// A year and a quarter: a signer signs for about three months (B.1.4 allows 457 days).
+const SIGNER_DAYS: i64 = 456;
+
+/// The root's certificate, and the document signer.
+pub struct Chain {
+    /// DER.
+    pub root: Vec<u8>,
+    /// The document signer.
+    pub signer: DocumentSigner,
+    /// Whether it was made just now, and has to be announced.
+    pub is_new: bool,
+}
+
+/// Reads the chain from a folder, or makes one. The names and the country are the programme's own in a real deployment.
+///
+/// # Errors
+/// When a file can't be used.
+pub fn open(folder: &Path, now: Timestamp) -> Result<Chain, IssuerError> {
+    let failed = |error: io::Error| IssuerError::Keys(error.to_string());
+    let certificate = |error: rcgen::Error| IssuerError::Keys(error.to_string());
+    fs::create_dir_all(folder).map_err(failed)?;
+    let signer_path = folder.join("document-signer.cert.der");
+    let is_new = !signer_path.exists();
+    if is_new {
+        let root_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(certificate)?;
+        let mut root = params("Habeas IACA root", now, ROOT_DAYS)?;
+        root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        root.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        let root_certificate = root.self_signed(&root_key).map_err(certificate)?;
+        let signer_key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(certificate)?;
+        let mut signer = params("Habeas document signer", now, SIGNER_DAYS)?;
+        signer.use_authority_key_identifier_extension = true;
+        signer.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        signer.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(DOCUMENT_SIGNER_USAGE.to_vec())];
+        let issuer = Issuer::new(root, root_key);
+        let signer_certificate = signer.signed_by(&signer_key, &issuer).map_err(certificate)?;
+        write_secret(&folder.join("iaca.key.der"), &Zeroizing::new(issuer.key().serialize_der())).map_err(failed)?;
+        write_secret(&folder.join("document-signer.key.der"), &Zeroizing::new(signer_key.serialize_der()))
+            .map_err(failed)?;
+        fs::write(folder.join("iaca.cert.der"), root_certificate.der()).map_err(failed)?;
+        // Last, so that a crash before makes a new chain that was never used.
+        fs::write(&signer_path, signer_certificate.der()).map_err(failed)?;
+    }
+    let key = Zeroizing::new(fs::read(folder.join("document-signer.key.der")).map_err(failed)?);
+    let signer =
+        DocumentSigner { key: SigningKey::from_pkcs8(&key)?, certificate: fs::read(&signer_path).map_err(failed)? };
+    Ok(Chain { root: fs::read(folder.join("iaca.cert.der")).map_err(failed)?, signer, is_new })
+}
+
+fn params(name: &str, now: Timestamp, days: i64) -> Result<CertificateParams, IssuerError> {
+    let mut params = CertificateParams::default();
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::CountryName, "UT");
+    subject.push(DnType::CommonName, name);
+    params.distinguished_name = subject;
+    let day = |offset: i64| {
+        let date = jiff::tz::Offset::UTC.to_datetime(now).date();
+        let date = date.checked_add(jiff::Span::new().days(offset)).unwrap_or(date);
+        rcgen::date_time_ymd(date.year().into(), date.month() as u8, date.day() as u8)
+    };
+    params.not_before = day(0);
+    params.not_after = day(days);
+    Ok(params)
+}
+
+fn write_secret(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
