@@ -1,0 +1,140 @@
+//! One request, one connection, the same headers for everybody.
+//!
+//! A connection that is used twice ties two acts together, and so does a header that differs between wallets.
+//! So every request opens its own connection, closes it, keeps no cookie and sends nothing that tells one wallet
+//! from another.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use ureq::Agent;
+
+/// The longest answer that is read: a full tile of log entries (256 × 64 KiB would be the most; ours stay far below).
+const ANSWER_MAX_LEN: u64 = 4 * 1024 * 1024;
+/// Past this the network counts as down: a person stands at a till.
+const TIMEOUT: Duration = Duration::from_secs(30);
+/// The `User-Agent` of every wallet, whatever its version: a rare version would single its holder out.
+const USER_AGENT: &str = "cashu-wallet";
+
+/// Why a request brought no answer to build on.
+#[derive(Debug, thiserror::Error)]
+pub enum HttpError {
+    /// No answer, or not a whole one: the request may or may not have been carried out.
+    #[error("{server} can't be reached: check the network and that the service is running, then try again")]
+    Unreachable {
+        /// Scheme, host and port; never the path, which may hold a quote.
+        server: String,
+    },
+    /// The server could not do its part just now: the request may or may not have been carried out.
+    #[error("{server} can't serve just now (status {status}): try again in a moment")]
+    Unavailable {
+        /// Scheme, host and port.
+        server: String,
+        /// HTTP status, 500 or above.
+        status: u16,
+    },
+    /// The server read the request and refused it.
+    #[error("{detail}")]
+    Refused {
+        /// HTTP status, below 500.
+        status: u16,
+        /// The protocol's own code, where the answer has one.
+        code: Option<u32>,
+        /// The server's sentence for people.
+        detail: String,
+    },
+    /// An answer that is not what the protocol says.
+    #[error("{server} gave an answer that can't be read: is this the right address?")]
+    Unreadable {
+        /// Scheme, host and port.
+        server: String,
+    },
+}
+
+/// The error bodies of NUT-00 (`code`, `detail`) and RFC 9457 (`title`, `detail`).
+#[derive(serde::Deserialize)]
+struct ErrorAnswer {
+    code: Option<u32>,
+    detail: Option<String>,
+    title: Option<String>,
+}
+
+/// `GET url`, the body as bytes.
+pub fn get_bytes(url: &str) -> Result<Vec<u8>, HttpError> {
+    read(url, fresh_agent().get(url).call())
+}
+
+/// `GET url`, the body as JSON.
+pub fn get<Answer: DeserializeOwned>(url: &str) -> Result<Answer, HttpError> {
+    parse(url, &get_bytes(url)?)
+}
+
+/// `POST url` with a JSON body, the answer as JSON.
+pub fn post<Answer: DeserializeOwned>(url: &str, body: &impl Serialize) -> Result<Answer, HttpError> {
+    parse(url, &read(url, fresh_agent().post(url).send_json(body))?)
+}
+
+/// An agent that keeps no connection: it serves one request.
+fn fresh_agent() -> Agent {
+    Agent::config_builder()
+        .timeout_global(Some(TIMEOUT))
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_idle_connections(0)
+        .user_agent(USER_AGENT)
+        .no_delay(true)
+        .tls_config(
+            ureq::tls::TlsConfig::builder()
+                .unversioned_rustls_crypto_provider(std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
+                .build(),
+        )
+        .build()
+        .new_agent()
+}
+
+fn read(url: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>) -> Result<Vec<u8>, HttpError> {
+    let unreachable = || HttpError::Unreachable { server: server_of(url) };
+    let mut answer = answer.map_err(|_| unreachable())?;
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(ANSWER_MAX_LEN).read_to_vec().map_err(|_| unreachable())?;
+    if (200..300).contains(&status) {
+        return Ok(body);
+    }
+    if status >= 500 {
+        return Err(HttpError::Unavailable { server: server_of(url), status });
+    }
+    let told: Option<ErrorAnswer> = serde_json::from_slice(&body).ok();
+    let (code, detail) = told.map_or((None, None), |told| (told.code, told.detail.or(told.title)));
+    let detail = detail.unwrap_or_else(|| format!("{} answered with status {status}", server_of(url)));
+    Err(HttpError::Refused { status, code, detail })
+}
+
+fn parse<Answer: DeserializeOwned>(url: &str, body: &[u8]) -> Result<Answer, HttpError> {
+    serde_json::from_slice(body).map_err(|_| HttpError::Unreadable { server: server_of(url) })
+}
+
+/// Scheme, host and port of an address.
+fn server_of(url: &str) -> String {
+    let end = url.find("://").and_then(|scheme| url[scheme + 3..].find('/').map(|path| scheme + 3 + path));
+    url[..end.unwrap_or(url.len())].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_server_and_not_the_path() {
+        assert_eq!(server_of("http://127.0.0.1:3338/v1/mint/quote/entitlement/secret"), "http://127.0.0.1:3338");
+        assert_eq!(server_of("https://mint.example"), "https://mint.example");
+    }
+
+    #[test]
+    fn a_server_that_is_down_is_said_plainly() {
+        // A port that was free a moment ago: bound, then closed.
+        let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let error = get_bytes(&format!("http://127.0.0.1:{port}/v1/keys")).unwrap_err();
+        assert!(matches!(error, HttpError::Unreachable { .. }), "{error}");
+    }
+}

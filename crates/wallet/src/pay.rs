@@ -1,0 +1,73 @@
+//! Paying a till's request (NUT-18).
+
+use cashu::Amount;
+use cashu::payment_request::PaymentRequest;
+use serde::{Deserialize, Serialize};
+
+use crate::state::Pending;
+use crate::{Wallet, WalletError};
+
+/// What a till answers to a payment that it took.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PaymentAnswer {
+    /// The till's receipt in one line, for the holder's history.
+    #[serde(default)]
+    pub receipt: Option<String>,
+}
+
+impl Wallet {
+    /// Pays a request and gives the amount paid. `amount` is for requests that leave it open.
+    ///
+    /// The till is online, so no token carries a DLEQ proof or blinding factor.
+    ///
+    /// # Errors
+    /// When the request can't be read, is for another mint, is incomplete, or there is not enough money: nothing was
+    /// sent. When the till can't be reached: the payment stays under way, and [`Wallet::recover`] sends it again.
+    pub fn pay(&mut self, request: &str, amount: Option<Amount>) -> Result<Amount, WalletError> {
+        let request = PaymentRequest::decode(request)?;
+        if !request.mints.is_empty() && !request.mints.iter().any(|mint| self.is_own_mint(mint)) {
+            return Err(WalletError::OtherMint);
+        }
+        let missing = |missing| WalletError::IncompleteRequest { missing };
+        let unit = request.unit.ok_or(missing("unit"))?;
+        let amount = request.amount.or(amount).filter(|amount| *amount > Amount::ZERO).ok_or(missing("amount"))?;
+        let transport = request
+            .transports
+            .into_iter()
+            .find(|transport| transport.kind == "post")
+            .ok_or(missing("address to pay to"))?;
+        let tokens = self.take_exactly(amount, &unit)?;
+        self.start(Pending::Payment { target: transport.target, id: request.id, tokens })?;
+        Ok(amount)
+    }
+
+    /// Takes back tokens that a till never confirmed, by exchanging them: either this wallet has them or the till does.
+    ///
+    /// # Errors
+    /// [`WalletError::AlreadySpent`] when the till took them after all: then they count as paid.
+    pub fn reclaim_payments(&mut self) -> Result<(), WalletError> {
+        let (payments, others) =
+            std::mem::take(&mut self.state.pending).into_iter().partition(|p| matches!(p, Pending::Payment { .. }));
+        self.state.pending = others;
+        for payment in payments {
+            let Pending::Payment { tokens, .. } = payment else { continue };
+            let unit = self.unit_of(&tokens[0].proof);
+            for token in tokens {
+                let amount = token.proof.amount;
+                match self.exchange(vec![token], vec![amount], &unit, None) {
+                    Ok(_) => {}
+                    Err(WalletError::AlreadySpent) => {
+                        self.note_history("paid", amount, unit.clone(), None);
+                        self.save()?;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_own_mint(&self, mint: &str) -> bool {
+        mint.trim_end_matches('/') == self.state.services.mint.trim_end_matches('/')
+    }
+}
