@@ -100,8 +100,11 @@ pub struct Till {
 
 struct Inner {
     merchant: Merchant,
+    /// The mint's address, as requests name it.
+    mint: String,
     wallet: Mutex<Wallet>,
-    /// Open requests, by id. Owned by `charge` and `take_payment`.
+    /// Open requests, by id. May be locked while `wallet` is, never the other way round: a payment holds `wallet` for as long
+    /// as the mint takes.
     open: Mutex<HashMap<String, Amount>>,
     /// Told after each payment.
     paid: Condvar,
@@ -139,7 +142,8 @@ impl Till {
     }
 
     fn with(merchant: Merchant, wallet: Wallet) -> Self {
-        let inner = Inner { merchant, wallet: Mutex::new(wallet), open: Mutex::default(), paid: Condvar::new() };
+        let mint = wallet.services().mint.clone();
+        let inner = Inner { merchant, mint, wallet: Mutex::new(wallet), open: Mutex::default(), paid: Condvar::new() };
         Till { inner: Arc::new(inner) }
     }
 
@@ -171,7 +175,7 @@ impl Till {
             amount: Some(amount),
             unit: Some(self.inner.merchant.unit.clone()),
             single_use: Some(true),
-            mints: vec![self.wallet().services().mint.clone()],
+            mints: vec![self.inner.mint.clone()],
             description: Some(self.inner.merchant.name.clone()),
             transports: vec![Transport { kind: "post".into(), target: format!("{address}/pay"), tags: None }],
             nut10: None,

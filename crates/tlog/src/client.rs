@@ -104,14 +104,11 @@ pub fn verify_log(
     let mut row: Vec<Hash> = Vec::new();
     let bundles = tile::tiles_of_level(0, checkpoint.size).map(|tile| TileId { level: None, ..tile });
     for bundle in bundles {
-        let bytes = source.get(&bundle.path())?;
-        let parsed =
-            tile::parse_entries(&bytes, bundle.width).ok_or_else(|| LogError::BadTile { path: bundle.path() })?;
-        for entry in parsed {
-            let leaf = leaf_hash(entry);
+        for entry in fetch_entries(source, bundle)? {
+            let leaf = leaf_hash(&entry);
             row.push(leaf);
             frontier.push(leaf);
-            entries.push(entry.to_vec());
+            entries.push(entry);
             if let Some(previous) = previous
                 && frontier.size() == before
                 && frontier.root() != previous.root
@@ -124,7 +121,7 @@ pub fn verify_log(
     for level in 0..tile::levels(checkpoint.size) {
         let mut above = Vec::new();
         for (tile, expected) in tile::tiles_of_level(level, checkpoint.size).zip(row.chunks(TILE_WIDTH as usize)) {
-            if source.get(&tile.path())? != expected.concat() {
+            if fetch_hashes(source, tile)? != expected {
                 return Err(LogError::BadTile { path: tile.path() });
             }
             if tile.width == TILE_WIDTH {
@@ -165,6 +162,35 @@ pub fn fetch_checkpoint(source: &dyn TileSource, verifier: &Verifier) -> Result<
     Ok((note, checkpoint))
 }
 
+/// The entries of a bundle.
+///
+/// A partial bundle may be gone once the full one is published (tlog-tiles): then its entries are the first of that.
+fn fetch_entries(source: &dyn TileSource, id: TileId) -> Result<Vec<Vec<u8>>, LogError> {
+    let (bytes, width) = fetch_or_full(source, id)?;
+    let entries = tile::parse_entries(&bytes, width).ok_or_else(|| LogError::BadTile { path: id.path() })?;
+    Ok(entries.into_iter().take(id.width as usize).map(<[u8]>::to_vec).collect())
+}
+
+/// The hashes of a tile, with the same fallback.
+fn fetch_hashes(source: &dyn TileSource, id: TileId) -> Result<Vec<Hash>, LogError> {
+    let (bytes, width) = fetch_or_full(source, id)?;
+    let mut hashes = tile::parse_hashes(&bytes, width).ok_or_else(|| LogError::BadTile { path: id.path() })?;
+    hashes.truncate(id.width as usize);
+    Ok(hashes)
+}
+
+/// A file, or the full one that replaced it; with the width of what was got.
+fn fetch_or_full(source: &dyn TileSource, id: TileId) -> Result<(Vec<u8>, u64), LogError> {
+    match source.get(&id.path()) {
+        Ok(bytes) => Ok((bytes, id.width)),
+        Err(missing) if id.width < TILE_WIDTH => {
+            let full = TileId { width: TILE_WIDTH, ..id };
+            source.get(&full.path()).map(|bytes| (bytes, TILE_WIDTH)).map_err(|_| missing.into())
+        }
+        Err(missing) => Err(missing.into()),
+    }
+}
+
 /// One entry, with the proof that a checkpoint's tree holds it.
 #[derive(Debug)]
 pub struct ProvenEntry {
@@ -187,9 +213,7 @@ pub fn prove_inclusion(source: &dyn TileSource, checkpoint: &Checkpoint, index: 
     let size = checkpoint.size;
     let tile_index = index / TILE_WIDTH;
     let bundle = TileId { level: None, index: tile_index, width: tile::width_at(0, tile_index, size) };
-    let bytes = source.get(&bundle.path())?;
-    let entries = tile::parse_entries(&bytes, bundle.width).ok_or_else(|| LogError::BadTile { path: bundle.path() })?;
-    let entry = entries[(index % TILE_WIDTH) as usize].to_vec();
+    let entry = fetch_entries(source, bundle)?.swap_remove((index % TILE_WIDTH) as usize);
     let mut tiles = TileCache { source, size, fetched: BTreeMap::new() };
     let mut proof = Vec::new();
     for (start, end) in inclusion_path(index, size) {
@@ -243,8 +267,7 @@ impl TileCache<'_> {
     fn tile(&mut self, level: u32, index: u64) -> Result<&[Hash], LogError> {
         let id = TileId { level: Some(level), index, width: tile::width_at(level, index, self.size) };
         if !self.fetched.contains_key(&id) {
-            let bytes = self.source.get(&id.path())?;
-            let hashes = tile::parse_hashes(&bytes, id.width).ok_or_else(|| LogError::BadTile { path: id.path() })?;
+            let hashes = fetch_hashes(self.source, id)?;
             self.fetched.insert(id, hashes);
         }
         Ok(&self.fetched[&id])

@@ -203,18 +203,18 @@ impl Store {
         File::open(&folder)?.sync_all()
     }
 
-    /// Deletes the partial files of the size before, which tlog-tiles allows once a wider one is published. A failure costs room only.
+    /// Deletes the partial files of tiles and bundles that are full now: tlog-tiles allows it, since readers fall back to the full
+    /// one. A failure costs room only.
     fn remove_superseded(&self, before: u64) {
-        let entries = TileId { level: None, index: before / TILE_WIDTH, width: before % TILE_WIDTH };
-        let tiles = (0..tile::levels(before)).filter_map(|level| tile::tiles_of_level(level, before).last());
-        for id in tiles.chain([entries]).filter(|id| id.width > 0 && id.width < TILE_WIDTH) {
-            let still_current = match id.level {
-                Some(level) => tile::width_at(level, id.index, self.frontier.size()) == id.width,
-                None => before == self.frontier.size(),
-            };
-            if !still_current {
-                let _ = fs::remove_file(public_folder(&self.folder).join(id.path()));
-            }
+        let after = self.frontier.size();
+        let filled = |level: Option<u32>| {
+            let height = tile::TILE_HEIGHT * level.unwrap_or(0);
+            let index = (before >> height) / TILE_WIDTH;
+            let is_full = (after >> height) / TILE_WIDTH > index;
+            is_full.then_some(TileId { level, index, width: TILE_WIDTH })
+        };
+        for id in (0..tile::levels(before)).map(Some).chain([None]).filter_map(filled) {
+            let _ = fs::remove_dir_all(public_folder(&self.folder).join(id.path() + ".p"));
         }
     }
 }

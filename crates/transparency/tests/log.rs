@@ -76,6 +76,20 @@ fn callers_at_once_each_get_their_own_place() {
     assert_eq!(verify_log(&files, &verifier, None).unwrap().entries.len(), 800);
 }
 
+#[test]
+fn a_reader_with_an_older_checkpoint_finds_its_tiles_while_the_log_grows() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, verifier, files) = open(folder.path());
+    log.append(&approvals(0..300)).unwrap();
+    let old = checkpoint(&files, &verifier);
+    for size in [310, 600, 70_000] {
+        let before = checkpoint(&files, &verifier).size;
+        log.append(&approvals(before..size)).unwrap();
+        assert!(prove_inclusion(&files, &old, 299).is_ok(), "at {size}");
+    }
+    assert!(!log.public_folder().join("tile/entries/001.p").exists(), "partial files of a full tile are gone");
+}
+
 /// A log of 600 entries, its files, and what `verify_log` says after `tamper`.
 fn tampered(tamper: impl Fn(&Path)) -> Result<(), LogError> {
     let folder = tempfile::tempdir().unwrap();

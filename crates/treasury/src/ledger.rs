@@ -212,6 +212,19 @@ impl Treasury {
         })
     }
 
+    /// What is committed to a run, in minor units.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn committed_to(&self, run: &str) -> Result<u64, TreasuryError> {
+        let committed = self
+            .connection()
+            .prepare_cached("SELECT amount_minor FROM journal WHERE kind = 'commit' AND reference = ?1")?
+            .query_row([run], |row| row.get(0))
+            .optional()?;
+        Ok(committed.unwrap_or(0))
+    }
+
     /// Notes that a quote was ordered for a run. The same order twice is one.
     ///
     /// # Errors

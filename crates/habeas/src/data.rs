@@ -1,0 +1,149 @@
+//! The data folder of `habeas up`: a folder for each service, and what the command line needs to find the server.
+//!
+//! ```text
+//! DATA/lock              held by the running server
+//! DATA/server.json       where it listens
+//! DATA/officers/*.token  the bearer tokens of officers who work on this machine (mode 0600)
+//! DATA/registry/ mint/ treasury/ credential/ log/   each service's own database and keys
+//! ```
+
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+/// A data folder.
+#[derive(Clone)]
+pub struct DataFolder {
+    root: PathBuf,
+}
+
+/// Held while a process works on the stores.
+pub struct FolderLock {
+    _file: File,
+}
+
+/// What `habeas up` leaves for the command line.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ServerFile {
+    /// `http://host:port`.
+    pub url: String,
+    /// The log's verifier key.
+    pub log_vkey: String,
+}
+
+impl DataFolder {
+    /// The folder at `root`, made (mode 0700) where it is not there.
+    pub fn create(root: &Path) -> Result<Self> {
+        let make = |path: &Path| {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(path).with_context(|| {
+                format!("the data folder {} can't be made: choose another with --data", path.display())
+            })
+        };
+        make(root)?;
+        make(&root.join("officers"))?;
+        Ok(DataFolder { root: root.to_owned() })
+    }
+
+    /// The folder at `root`, which must be there.
+    pub fn existing(root: &Path) -> Result<Self> {
+        if !root.is_dir() {
+            bail!("there is no data folder {}: `habeas up --data {0}` makes one", root.display());
+        }
+        Ok(DataFolder { root: root.to_owned() })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The folder of a service.
+    pub fn service(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Takes the lock, or gives `None` while another process has it.
+    pub fn try_lock(&self) -> Result<Option<FolderLock>> {
+        let path = self.root.join("lock");
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("{} can't be opened", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(FolderLock { _file: file })),
+            Err(fs::TryLockError::WouldBlock) => Ok(None),
+            Err(fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("{} can't be locked", path.display()))
+            }
+        }
+    }
+
+    /// Takes the lock for a server.
+    pub fn lock(&self) -> Result<FolderLock> {
+        match self.try_lock()? {
+            Some(lock) => Ok(lock),
+            None => bail!(
+                "another habeas is running on {}: stop it first, or choose another folder with --data",
+                self.root.display()
+            ),
+        }
+    }
+
+    /// Writes where the server listens.
+    pub fn write_server_file(&self, server: &ServerFile) -> Result<()> {
+        write_private(&self.root.join("server.json"), &serde_json::to_vec_pretty(server)?)
+    }
+
+    /// Where the server listens, or listened last.
+    pub fn server_file(&self) -> Result<ServerFile> {
+        let path = self.root.join("server.json");
+        let text = fs::read(&path)
+            .with_context(|| format!("no server has run on {}: start `habeas up --data {0}`", self.root.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged: start `habeas up` again", path.display()))
+    }
+
+    /// Keeps an officer's token for use on this machine.
+    pub fn write_token(&self, officer: &str, token: &str) -> Result<PathBuf> {
+        let path = self.token_path(officer)?;
+        write_private(&path, token.as_bytes())?;
+        Ok(path)
+    }
+
+    /// An officer's token.
+    pub fn token(&self, officer: &str) -> Result<String> {
+        let path = self.token_path(officer)?;
+        let text = fs::read_to_string(&path).with_context(|| {
+            format!(
+                "there is no officer '{officer}' on this machine: `habeas officer add {officer} --role ROLE` makes one"
+            )
+        })?;
+        Ok(text.trim().to_owned())
+    }
+
+    fn token_path(&self, officer: &str) -> Result<PathBuf> {
+        let fits = !officer.is_empty() && officer.len() <= 64;
+        if !fits || !officer.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_') {
+            bail!("an officer's name has 1 to 64 letters, digits, '-' or '_'");
+        }
+        Ok(self.root.join("officers").join(format!("{officer}.token")))
+    }
+}
+
+/// Writes a file that only its owner reads, as a whole.
+pub fn write_private(path: &Path, contents: &[u8]) -> Result<()> {
+    let next = path.with_extension("next");
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&next)?;
+        file.write_all(contents)?;
+        file.sync_data()?;
+        fs::rename(&next, path)
+    };
+    write().with_context(|| format!("{} can't be written", path.display()))
+}

@@ -1,0 +1,436 @@
+//! The commands of people, merchants and relying parties: `wallet`, `till`, `credential`, `log`.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cashu::{Amount, Unit};
+use clap::Subcommand;
+use jiff::Timestamp;
+use mdoc::DOC_TYPE;
+use mdoc::transcript::PresentationRequest;
+use terminal::{Till, display};
+use tlog::checkpoint::Checkpoint;
+use tlog::client::verify_log;
+use tlog::note::Verifier;
+use wallet::Wallet;
+use wallet::holder::Offer;
+use wallet::log_view::HttpTiles;
+use wallet::pace::Pace;
+
+/// How long a till waits for a payment before it gives up.
+const CHARGE_PATIENCE: Duration = Duration::from_secs(300);
+
+/// What a person does.
+#[derive(Subcommand)]
+pub enum WalletCommand {
+    /// Make a wallet from an offer; get the ID credential
+    Init {
+        /// The offer, as text
+        #[arg(long)]
+        offer: String,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Show the money
+    Balance {
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Collect what you are owed
+    Collect {
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Pay a till's request
+    Pay {
+        /// The request, `creqA…`
+        request: String,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Make a token string; whoever has it has the money
+    Send {
+        /// How much, such as 12.50
+        amount: String,
+        /// Currency
+        #[arg(long, default_value = "usd")]
+        unit: Unit,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Take in a token string
+    Receive {
+        /// The token, `cashuB…`
+        token: String,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Get the money back from the recovery words, after a loss
+    Restore {
+        /// The twelve words
+        #[arg(long)]
+        words: String,
+        /// An offer or a till's setup from before, which tells where the services are
+        #[arg(long)]
+        offer: String,
+        /// Currency
+        #[arg(long, default_value = "usd")]
+        unit: Unit,
+        /// The longest wait between two requests, in milliseconds: waiting keeps the mint from seeing them as one wallet's
+        #[arg(long, default_value_t = 300)]
+        pace_ms: u64,
+        /// The new wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Finish what a broken connection left open
+    Recover {
+        /// Take back payments that no till confirmed
+        #[arg(long)]
+        reclaim: bool,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Show the history, which is on this device only
+    History {
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Show the recovery words
+    Words {
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+}
+
+/// What a merchant does.
+#[derive(Subcommand)]
+pub enum TillCommand {
+    /// Make a till from the file of `habeas merchant`
+    Init {
+        /// The file
+        #[arg(long)]
+        setup: PathBuf,
+        /// The till's folder
+        #[arg(long)]
+        till: PathBuf,
+    },
+    /// Show a request, wait for the payment, print the receipt
+    Charge {
+        /// How much, such as 12.50
+        amount: String,
+        /// Where to listen for the payment
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+        /// The till's folder
+        #[arg(long)]
+        till: PathBuf,
+    },
+    /// Show what the till holds
+    Balance {
+        /// The till's folder
+        #[arg(long)]
+        till: PathBuf,
+    },
+    /// Redeem what the till holds into the merchant's balance
+    Redeem {
+        /// The till's folder
+        #[arg(long)]
+        till: PathBuf,
+    },
+}
+
+/// What relying parties and holders do.
+#[derive(Subcommand)]
+pub enum CredentialCommand {
+    /// Write a request for some elements
+    Request {
+        /// The elements, such as age_over_60
+        #[arg(required = true)]
+        elements: Vec<String>,
+        /// Who asks
+        #[arg(long)]
+        client_id: String,
+    },
+    /// Answer a request with what it asks, and nothing else
+    Present {
+        /// The request's file
+        #[arg(long)]
+        request: PathBuf,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Check an answer to the issuer's root
+    Verify {
+        /// The request's file
+        #[arg(long)]
+        request: PathBuf,
+        /// The answer's file
+        #[arg(long)]
+        response: PathBuf,
+        /// The root certificate's file (DER), or the issuer's address
+        #[arg(long)]
+        root: String,
+    },
+}
+
+/// What anybody does with the log.
+#[derive(Subcommand)]
+pub enum LogCommand {
+    /// Rebuild the root from the tiles, and check that the log only grew
+    Verify {
+        /// The log's address
+        url: String,
+        /// The log's key; default: the one that the log shows
+        #[arg(long)]
+        key: Option<String>,
+        /// Where the last checkpoint seen is kept
+        #[arg(long, default_value = "habeas-log.checkpoint")]
+        state: PathBuf,
+    },
+    /// Show who opened my record, when and why
+    Mine {
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+}
+
+/// `habeas wallet …`
+pub fn wallet(command: WalletCommand) -> Result<()> {
+    match command {
+        WalletCommand::Init { offer, wallet } => {
+            let offer = Offer::decode(&offer)?;
+            let mut wallet = Wallet::create(&wallet, offer.services.clone())?;
+            wallet.accept_offer(&offer)?;
+            wallet.fetch_credential(&offer)?;
+            println!("Write down these words; whoever has them has your money:\n\n  {}\n", wallet.recovery_words());
+            println!("The wallet is ready and holds your ID credential.");
+        }
+        WalletCommand::Balance { wallet } => {
+            let wallet = Wallet::open(&wallet)?;
+            if wallet.balance().is_empty() {
+                println!("nothing yet");
+            }
+            for (unit, amount) in wallet.balance() {
+                println!("{} {unit}", show(amount, &unit));
+            }
+            if wallet.pending() > 0 {
+                println!("{} requests are under way: habeas wallet recover", wallet.pending());
+            }
+        }
+        WalletCommand::Collect { wallet } => {
+            let mut wallet = Wallet::open(&wallet)?;
+            wallet.recover()?;
+            let collected = wallet.collect_all()?;
+            if collected.is_empty() {
+                println!("nothing to collect");
+            }
+            for (entitlement, amount) in collected {
+                let unit = &entitlement.unit;
+                println!(
+                    "collected {} {unit} of {}, {}",
+                    show(amount, unit),
+                    entitlement.programme,
+                    entitlement.period
+                );
+            }
+        }
+        WalletCommand::Pay { request, wallet } => {
+            let amount = Wallet::open(&wallet)?.pay(&request, None)?;
+            println!("paid {amount} (minor units)");
+        }
+        WalletCommand::Send { amount, unit, wallet } => {
+            let amount = Amount::new(crate::read_amount(&amount, unit.as_str())?);
+            println!("{}", Wallet::open(&wallet)?.send(amount, &unit, None)?);
+        }
+        WalletCommand::Receive { token, wallet } => {
+            let (amount, unit) = Wallet::open(&wallet)?.receive(&token)?;
+            println!("received {} {unit}", show(amount, &unit));
+        }
+        WalletCommand::Restore { words, offer, unit, pace_ms, wallet } => {
+            let services = Offer::decode(&offer)?.services;
+            let mut wallet = Wallet::create_from_words(&wallet, services, &words)?;
+            let pace = Pace::up_to(Duration::from_millis(pace_ms));
+            let amount = wallet.restore(&unit, pace, |requests| {
+                if requests % 50 == 0 {
+                    eprintln!("{requests} requests made");
+                }
+            })?;
+            println!("restored {} {unit}", show(amount, &unit));
+        }
+        WalletCommand::Recover { reclaim, wallet } => {
+            let mut wallet = Wallet::open(&wallet)?;
+            if reclaim {
+                wallet.reclaim_payments()?;
+            }
+            wallet.recover()?;
+            println!("nothing is under way");
+        }
+        WalletCommand::History { wallet } => {
+            for line in Wallet::open(&wallet)?.history() {
+                let time = Timestamp::from_second(i64::try_from(line.at)?)?;
+                let note = line.note.as_deref().unwrap_or_default();
+                println!("{time} {} {} {} {note}", line.what, show(line.amount, &line.unit), line.unit);
+            }
+        }
+        WalletCommand::Words { wallet } => println!("{}", Wallet::open(&wallet)?.recovery_words()),
+    }
+    Ok(())
+}
+
+/// `habeas till …`
+pub fn till(command: TillCommand) -> Result<()> {
+    match command {
+        TillCommand::Init { setup, till } => {
+            let text = std::fs::read(&setup).with_context(|| format!("{} can't be read", setup.display()))?;
+            let setup = serde_json::from_slice(&text).context("this is not a file of `habeas merchant`")?;
+            let till = Till::create(&till, &setup)?;
+            println!("the till of {} is ready", till.merchant().name);
+        }
+        TillCommand::Charge { amount, listen, till } => charge(&amount, listen, &till)?,
+        TillCommand::Balance { till } => {
+            let till = Till::open(&till)?;
+            println!("{} {}", show(till.balance(), &till.merchant().unit), till.merchant().unit);
+        }
+        TillCommand::Redeem { till } => {
+            let till = Till::open(&till)?;
+            println!("redeemed {} {}", show(till.redeem()?, &till.merchant().unit), till.merchant().unit);
+        }
+    }
+    Ok(())
+}
+
+fn charge(amount: &str, listen: SocketAddr, till: &Path) -> Result<()> {
+    let till = Till::open(till)?;
+    let unit = till.merchant().unit.clone();
+    let amount = Amount::new(crate::read_amount(amount, unit.as_str())?);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind(listen))
+        .with_context(|| format!("can't listen at {listen}: choose another address with --listen"))?;
+    let charge = till.charge(amount, &format!("http://{}", listener.local_addr()?))?;
+    let router = terminal::server::router(till.clone());
+    runtime.spawn(async move { axum::serve(listener, router).await });
+    if let Some(code) = display::qr(&charge.request) {
+        println!("{code}");
+    }
+    println!("{}\n\nwaiting for {} {unit} …", charge.request, show(amount, &unit));
+    if !till.wait_until_paid(&charge.id, CHARGE_PATIENCE) {
+        bail!("nobody paid within five minutes: the request is void, make a new one");
+    }
+    // The payer's answer is still on its way.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    println!(
+        "\nPAID\n{}\n{} {unit}\nrequest {}\n{}",
+        till.merchant().name,
+        show(amount, &unit),
+        charge.id,
+        Timestamp::now()
+    );
+    Ok(())
+}
+
+/// `habeas credential …`
+pub fn credential(command: CredentialCommand) -> Result<()> {
+    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()));
+    let read_request = |path: &Path| -> Result<PresentationRequest> {
+        serde_json::from_str(&read(path)?).context("this is not a request of `habeas credential request`")
+    };
+    match command {
+        CredentialCommand::Request { elements, client_id } => {
+            let request = PresentationRequest {
+                response_uri: format!("urn:habeas:{client_id}"),
+                client_id,
+                nonce: hex::encode(rand::random::<[u8; 16]>()),
+                doc_type: DOC_TYPE.into(),
+                elements,
+            };
+            println!("{}", serde_json::to_string_pretty(&request)?);
+        }
+        CredentialCommand::Present { request, wallet } => {
+            let request = read_request(&request)?;
+            eprintln!("{} asks for: {}", request.client_id, request.elements.join(", "));
+            println!("{}", URL_SAFE_NO_PAD.encode(Wallet::open(&wallet)?.present(&request)?));
+        }
+        CredentialCommand::Verify { request, response, root } => {
+            let request = read_request(&request)?;
+            let response = URL_SAFE_NO_PAD
+                .decode(read(&response)?.trim())
+                .context("the answer can't be read: it was cut or changed")?;
+            let root = match root.strip_prefix("http") {
+                Some(_) => wallet::http::get_bytes(&format!("{}/v1/iaca", root.trim_end_matches('/')))?,
+                None => std::fs::read(&root).with_context(|| format!("{root} can't be read"))?,
+            };
+            for (name, value) in mdoc::verify::verify(&response, &request, &root, Timestamp::now())? {
+                println!("{name}: {}", plain(&value));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A disclosed value as people read it.
+fn plain(value: &ciborium::Value) -> String {
+    match value {
+        ciborium::Value::Text(text) => text.clone(),
+        ciborium::Value::Bool(answer) => (if *answer { "yes" } else { "no" }).to_owned(),
+        ciborium::Value::Tag(_, inner) => plain(inner),
+        other => format!("{other:?}"),
+    }
+}
+
+/// `habeas log …`
+pub fn log(command: LogCommand) -> Result<()> {
+    match command {
+        LogCommand::Verify { url, key, state } => {
+            let source = HttpTiles::new(&url);
+            let key = match key {
+                Some(key) => key,
+                None => String::from_utf8(wallet::http::get_bytes(&format!("{}/vkey", url.trim_end_matches('/')))?)?,
+            };
+            let verifier = Verifier::parse(&key)?;
+            let previous = match std::fs::read_to_string(&state) {
+                Ok(note) => Some(Checkpoint::open(&note, &verifier).with_context(|| {
+                    format!("the checkpoint in {} is of another log: name another file with --state", state.display())
+                })?),
+                Err(_) => None,
+            };
+            let log = verify_log(&source, &verifier, previous.as_ref())?;
+            crate::data::write_private(&state, log.note.as_bytes())?;
+            println!("{} entries, root {}", log.checkpoint.size, hex::encode(log.checkpoint.root));
+            match previous {
+                Some(previous) => println!("continues the {} entries seen before", previous.size),
+                None => println!("first seen now; the key was {key}"),
+            }
+        }
+        LogCommand::Mine { wallet } => {
+            let openings = Wallet::open(&wallet)?.openings()?;
+            println!("your record was opened {} times", openings.len());
+            for opening in openings {
+                let time = Timestamp::from_second(i64::try_from(opening.at)?)?;
+                let fields = opening.fields.join(", ");
+                println!("entry {}: {time} {} by a {}: {fields}", opening.index, opening.purpose, opening.role);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn show(amount: Amount, unit: &Unit) -> String {
+    display::format_amount(amount, treasury::money::exponent(unit.as_str()).unwrap_or(0))
+}

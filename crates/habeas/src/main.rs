@@ -1,0 +1,506 @@
+//! `habeas`: the command line.
+//!
+//! Commands of officers (`officer`, `enrol`, `programme`, `run`, `fund`, `merchant`, `settle`, `totals`) speak HTTP to a running
+//! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `credential` and `log` work from anywhere.
+//!
+//! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`server`] → [`client`], [`enrol`], [`holder`] (commands) → [`demo`], [`audit`].
+
+mod audit;
+mod client;
+mod data;
+mod demo;
+mod enrol;
+mod holder;
+mod server;
+mod services;
+mod wiring;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use indicatif::ProgressBar;
+use registry::runs::{NewProgramme, Run};
+use serde_json::{Value, json};
+use treasury::bank::{self, Deposit};
+use treasury::settlement::Settlement;
+use wallet::state::Services as WalletServices;
+
+use crate::audit::AuditReport;
+use crate::client::Officer;
+use crate::data::DataFolder;
+use crate::server::Server;
+
+/// An ID card and mobile money for public programmes, whose operator cannot follow the people who hold it.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run registry, mint, treasury, issuer and log in one process
+    Up {
+        /// The data folder
+        #[arg(long, default_value = "habeas-data")]
+        data: PathBuf,
+        /// Where to listen
+        #[arg(long, default_value = "127.0.0.1:4280")]
+        listen: SocketAddr,
+    },
+    /// Play a whole programme, from enrolment to settlement, and check every step
+    Demo {
+        /// The people, CSV
+        #[arg(long)]
+        people: PathBuf,
+        /// Which column holds what; default: the map that fits the file's header
+        #[arg(long)]
+        map: Option<PathBuf>,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+        /// The seed of the purchases
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Keep the data in this fresh folder; default: a temporary one
+        #[arg(long)]
+        data: Option<PathBuf>,
+    },
+    /// Recompute the books from the stores; works beside a running server too
+    Audit {
+        /// The data folder
+        #[arg(long, default_value = "habeas-data")]
+        data: PathBuf,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add an officer, as the administrator of this machine
+    Officer {
+        /// The name
+        name: String,
+        /// administrator, registrar, programme-officer or finance-officer
+        #[arg(long)]
+        role: String,
+        /// The data folder
+        #[arg(long, default_value = "habeas-data")]
+        data: PathBuf,
+    },
+    /// Enrol the people of a CSV file
+    Enrol {
+        /// The file
+        file: PathBuf,
+        /// Which column holds what, TOML
+        #[arg(long)]
+        map: PathBuf,
+        #[command(flatten)]
+        acting: Acting,
+        /// Where refused rows go; default: FILE.refused.csv
+        #[arg(long)]
+        refused: Option<PathBuf>,
+        /// Where the offers go, one a line; default: FILE.offers
+        #[arg(long)]
+        offers: Option<PathBuf>,
+    },
+    /// Set up a programme
+    Programme {
+        /// The public name
+        name: String,
+        /// Currency, ISO 4217
+        #[arg(long, default_value = "usd")]
+        unit: String,
+        /// What each person gets, such as 50.00
+        #[arg(long)]
+        amount: String,
+        /// The month, such as 2026-12
+        #[arg(long)]
+        period: String,
+        /// Who is eligible, such as 'age >= 65 on 2026-12-01'
+        #[arg(long)]
+        rule: String,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Payment runs
+    #[command(subcommand)]
+    Run(RunCommand),
+    /// Import a bank statement, camt.053.001.08
+    Fund {
+        /// The statement
+        file: PathBuf,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Register a merchant, and write the file from which its till is made
+    Merchant {
+        /// The name
+        name: String,
+        /// Currency, ISO 4217
+        #[arg(long, default_value = "usd")]
+        unit: String,
+        /// The account
+        #[arg(long)]
+        iban: String,
+        /// Where the till's file goes
+        #[arg(long)]
+        till: PathBuf,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Write a payment file for the bank, pain.001.001.09
+    Settle {
+        /// Currency, ISO 4217
+        #[arg(long, default_value = "usd")]
+        unit: String,
+        /// The programme's name at the bank
+        #[arg(long)]
+        debtor: String,
+        /// The programme's account
+        #[arg(long)]
+        iban: String,
+        /// Where the file goes
+        #[arg(long)]
+        out: PathBuf,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Publish the sums in the log
+    Totals {
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// A pretended bank, for trying things out: write a camt.053 statement
+    Bank {
+        /// The statement's id
+        #[arg(long)]
+        id: String,
+        /// Currency, ISO 4217
+        #[arg(long, default_value = "usd")]
+        unit: String,
+        /// The opening balance, such as 0.00
+        #[arg(long, default_value = "0")]
+        opening: String,
+        /// A deposit, REFERENCE=AMOUNT; may be given again
+        #[arg(long)]
+        deposit: Vec<String>,
+        /// A payment file to confirm
+        #[arg(long)]
+        confirm: Option<PathBuf>,
+    },
+    /// A person's wallet
+    #[command(subcommand)]
+    Wallet(holder::WalletCommand),
+    /// A merchant's till
+    #[command(subcommand)]
+    Till(holder::TillCommand),
+    /// ID credentials: ask, show, verify
+    #[command(subcommand)]
+    Credential(holder::CredentialCommand),
+    /// The public log
+    #[command(subcommand)]
+    Log(holder::LogCommand),
+}
+
+#[derive(Subcommand)]
+enum RunCommand {
+    /// Evaluate a programme's rule and freeze the list
+    Prepare {
+        /// The programme's id
+        programme: String,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Approve a run, as another officer
+    Approve {
+        /// The run's id
+        run: String,
+        /// The hash that you have checked
+        #[arg(long)]
+        hash: String,
+        #[command(flatten)]
+        acting: Acting,
+    },
+    /// Show all runs
+    List {
+        #[command(flatten)]
+        acting: Acting,
+    },
+}
+
+/// Who acts, and where.
+#[derive(clap::Args)]
+struct Acting {
+    /// The officer, whose token lies in the data folder
+    #[arg(long = "as")]
+    officer: String,
+    /// The data folder
+    #[arg(long, default_value = "habeas-data")]
+    data: PathBuf,
+}
+
+impl Acting {
+    fn officer(&self) -> Result<Officer> {
+        Officer::of(&DataFolder::existing(&self.data)?, &self.officer)
+    }
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("habeas: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Up { data, listen } => up(&data, listen),
+        Command::Demo { people, map, json, seed, data } => demo(&people, map, json, seed, data),
+        Command::Audit { data, json } => print_audit(&data, json),
+        Command::Officer { name, role, data } => {
+            let data = DataFolder::existing(&data)?;
+            let answer: Value =
+                Officer::of(&data, "admin")?.post("/registry/v1/officers", &json!({"name": name, "role": role}))?;
+            let path = data.write_token(&name, answer["token"].as_str().context("the server gave no token")?)?;
+            println!("{name} is a {role}; the token lies in {}", path.display());
+            Ok(())
+        }
+        Command::Enrol { file, map, acting, refused, offers } => {
+            enrol_file(&file, &map, &acting, refused.as_deref(), offers.as_deref())
+        }
+        Command::Programme { name, unit, amount, period, rule, acting } => {
+            let amount_minor = read_amount(&amount, &unit)?;
+            let new = NewProgramme { name, unit, amount_minor, period, rule };
+            let answer: Value = acting.officer()?.post("/registry/v1/programmes", &new)?;
+            println!("programme: {}", answer["programme"]["id"].as_str().unwrap_or_default());
+            println!("deposits must carry the reference {}", answer["reference"].as_str().unwrap_or_default());
+            Ok(())
+        }
+        Command::Run(command) => runs(command),
+        Command::Fund { file, acting } => {
+            let xml = std::fs::read(&file).with_context(|| format!("{} can't be read", file.display()))?;
+            let answer = acting.officer()?.post_bytes("/treasury/v1/statements", "application/xml", &xml)?;
+            println!("{}", String::from_utf8_lossy(&answer));
+            Ok(())
+        }
+        Command::Merchant { name, unit, iban, till, acting } => {
+            let new = json!({"name": name, "unit": unit, "iban": iban});
+            let merchant: treasury::ledger::Merchant = acting.officer()?.post("/treasury/v1/merchants", &new)?;
+            let services = WalletServices { registry: None, issuer: None, ..services_of(&acting.data)? };
+            let merchant = terminal::till::Merchant { id: merchant.id, name, unit: unit.parse()? };
+            let setup = terminal::till::TillSetup { merchant, services };
+            data::write_private(&till, &serde_json::to_vec_pretty(&setup)?)?;
+            println!(
+                "merchant: {}\nmake the till with: habeas till init --setup {}",
+                setup.merchant.id,
+                till.display()
+            );
+            Ok(())
+        }
+        Command::Settle { unit, debtor, iban, out, acting } => {
+            let order = json!({"unit": unit, "debtor_name": debtor, "debtor_iban": iban});
+            let settlement: Settlement = acting.officer()?.post("/treasury/v1/settlements", &order)?;
+            data::write_private(&out, settlement.pain001.as_bytes())?;
+            println!(
+                "{} payments, {} in all (minor units), in {}",
+                settlement.payments,
+                settlement.total_minor,
+                out.display()
+            );
+            Ok(())
+        }
+        Command::Totals { acting } => {
+            let _: Value = acting.officer()?.post("/audit/v1/totals", &json!({}))?;
+            println!("published");
+            Ok(())
+        }
+        Command::Bank { id, unit, opening, deposit, confirm } => {
+            print_statement(&id, &unit, &opening, &deposit, confirm.as_deref())
+        }
+        Command::Wallet(command) => holder::wallet(command),
+        Command::Till(command) => holder::till(command),
+        Command::Credential(command) => holder::credential(command),
+        Command::Log(command) => holder::log(command),
+    }
+}
+
+fn up(data: &Path, listen: SocketAddr) -> Result<()> {
+    let data = DataFolder::create(data)?;
+    let server = Server::start(&data, listen)?;
+    println!("mint: {0}\nregistry: {0}/registry\nlog: {0}/log\nlog key: {1}", server.url, server.services.log.vkey());
+    println!("data: {}; stop with Ctrl-C", data.root().display());
+    server::wait_for_signal()?;
+    eprintln!("stopping");
+    server.stop()
+}
+
+fn demo(people: &Path, map: Option<PathBuf>, json: bool, seed: u64, keep: Option<PathBuf>) -> Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let root = keep.clone().unwrap_or_else(|| temporary.path().join("data"));
+    if root.exists() && root.read_dir()?.next().is_some() {
+        bail!("{} is not empty: the demonstration wants a fresh folder", root.display());
+    }
+    let map = match map {
+        Some(map) => map,
+        None => default_map(people)?,
+    };
+    let summary = demo::run(&DataFolder::create(&root)?, people, &map, seed)?;
+    if json {
+        println!("{}", serde_json::to_string(&summary)?);
+    } else {
+        demo::print(&summary);
+        println!("Look around: habeas up --data habeas-data, then see README.md, \"By hand\".");
+    }
+    Ok(())
+}
+
+/// The shipped column map that fits a file's header.
+fn default_map(people: &Path) -> Result<PathBuf> {
+    let text = std::fs::read(people).with_context(|| format!("{} can't be read", people.display()))?;
+    let header = String::from_utf8_lossy(&text[..text.len().min(4_096)]).lines().next().unwrap_or_default().to_owned();
+    let name = if header.contains("soc_sec_id") { "febrl.map.toml" } else { "people.map.toml" };
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(name);
+    let beside = people.with_file_name(name);
+    [beside, shipped].into_iter().find(|path| path.exists()).context("name the column map with --map")
+}
+
+fn print_audit(data: &Path, json: bool) -> Result<()> {
+    let data = DataFolder::existing(data)?;
+    let report: AuditReport = match data.try_lock()? {
+        Some(_lock) => {
+            let services = services::Services::open(&data)?;
+            let report = services.audit()?;
+            services.close();
+            report
+        }
+        None => Officer::of(&data, "admin")?.get("/audit/v1/report")?,
+    };
+    if json {
+        println!("{}", serde_json::to_string(&report)?);
+    } else {
+        for (unit, totals) in &report.totals {
+            println!(
+                "{unit}: funded {} = available {} + committed {} + outstanding {} + merchants {} + paid out {} (minor units)",
+                totals.funded_minor,
+                totals.available_minor,
+                totals.committed_minor,
+                totals.outstanding_minor,
+                totals.merchants_minor,
+                totals.paid_out_minor
+            );
+        }
+        println!("{} people, {} log entries", report.people, report.log_entries);
+    }
+    if !report.balanced {
+        bail!("the audit failed: {}", report.problems.join("; "));
+    }
+    if !json {
+        println!("balanced");
+    }
+    Ok(())
+}
+
+fn enrol_file(file: &Path, map: &Path, acting: &Acting, refused: Option<&Path>, offers: Option<&Path>) -> Result<()> {
+    let beside = |ending: &str| PathBuf::from(format!("{}.{ending}", file.display()));
+    let (refused, offers) = (
+        refused.map_or_else(|| beside("refused.csv"), Path::to_owned),
+        offers.map_or_else(|| beside("offers"), Path::to_owned),
+    );
+    let enrolled = enrol::enrol(&acting.officer()?, file, &enrol::read_map(map)?, &ProgressBar::new(0))?;
+    if !enrolled.refused.is_empty() {
+        enrol::write_refused(&refused, &enrolled)?;
+    }
+    if !enrolled.offers.is_empty() {
+        let services = services_of(&acting.data)?;
+        let text = |offer: &registry::enrol::Offer| {
+            let (code, tag_key) = (offer.code.clone(), offer.tag_key.clone());
+            wallet::holder::Offer { code, tag_key, services: services.clone() }.encode() + "\n"
+        };
+        // Added to what is there: an offer that is overwritten could not be handed out again.
+        let mut all = std::fs::read_to_string(&offers).unwrap_or_default();
+        all.extend(enrolled.offers.iter().map(text));
+        data::write_private(&offers, all.as_bytes())?;
+    }
+    println!(
+        "{} enrolled, {} enrolled before, {} refused",
+        enrolled.offers.len(),
+        enrolled.already,
+        enrolled.refused.len()
+    );
+    println!("{} are possibly the same as others: a registrar must look; nobody was merged", enrolled.flagged);
+    if !enrolled.refused.is_empty() {
+        println!("refused rows, with reasons: {}", refused.display());
+    }
+    if !enrolled.offers.is_empty() {
+        println!("offers, one a person: {}", offers.display());
+    }
+    Ok(())
+}
+
+fn runs(command: RunCommand) -> Result<()> {
+    let show = |run: &Run| {
+        println!(
+            "run: {}\nprogramme: {}\nstate: {}\npeople: {}\ntotal (minor units): {}\nhash: {}",
+            run.id, run.programme, run.state, run.lines, run.total_minor, run.hash
+        );
+    };
+    match command {
+        RunCommand::Prepare { programme, acting } => {
+            show(&acting.officer()?.post(&format!("/registry/v1/programmes/{programme}/run"), &json!({}))?);
+        }
+        RunCommand::Approve { run, hash, acting } => {
+            show(&acting.officer()?.post(&format!("/registry/v1/runs/{run}/approval"), &json!({"hash": hash}))?);
+        }
+        RunCommand::List { acting } => {
+            let runs: Vec<Run> = acting.officer()?.get("/registry/v1/runs")?;
+            runs.iter().for_each(show);
+        }
+    }
+    Ok(())
+}
+
+fn print_statement(id: &str, unit: &str, opening: &str, deposits: &[String], confirm: Option<&Path>) -> Result<()> {
+    let deposit = |text: &String| -> Result<Deposit> {
+        let (reference, amount) = text.split_once('=').context("a deposit is REFERENCE=AMOUNT")?;
+        Ok(Deposit { reference: reference.to_owned(), amount_minor: read_amount(amount, unit)? })
+    };
+    let deposits = deposits.iter().map(deposit).collect::<Result<Vec<_>>>()?;
+    let confirm =
+        confirm.map(|path| std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display())));
+    let confirm = confirm.transpose()?;
+    let statement = bank::statement(id, unit, read_amount(opening, unit)?, &deposits, confirm.as_deref());
+    println!("{}", statement.context("the balance is less than what is paid")?);
+    Ok(())
+}
+
+/// Reads an amount as people write it.
+fn read_amount(text: &str, unit: &str) -> Result<u64> {
+    let exponent = treasury::money::exponent(unit).with_context(|| {
+        format!("'{unit}' is not a currency of ISO 4217 that is known here: use a code such as usd")
+    })?;
+    let amount = terminal::display::parse_amount(text, exponent).with_context(|| {
+        format!("an amount of {unit} has at most {exponent} decimals, no sign, and a point before them")
+    })?;
+    Ok(amount.minor())
+}
+
+/// Where the services of a data folder's server are.
+fn services_of(data: &Path) -> Result<WalletServices> {
+    let server = DataFolder::existing(data)?.server_file()?;
+    Ok(WalletServices {
+        log: format!("{}/log", server.url),
+        registry: Some(format!("{}/registry", server.url)),
+        issuer: Some(format!("{}/credential", server.url)),
+        mint: server.url,
+        log_vkey: server.log_vkey,
+    })
+}

@@ -1,0 +1,89 @@
+//! A running server: listens, serves, stops cleanly.
+
+use std::net::SocketAddr;
+use std::thread::JoinHandle;
+
+use anyhow::{Context, Result, anyhow};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use crate::data::{DataFolder, FolderLock, ServerFile};
+use crate::services::Services;
+
+/// A server on threads of its own. Stops when told to, or when dropped.
+pub struct Server {
+    /// `http://host:port`.
+    pub url: String,
+    /// The services behind it.
+    pub services: Services,
+    stop: watch::Sender<bool>,
+    thread: Option<JoinHandle<Result<()>>>,
+    _lock: FolderLock,
+}
+
+impl Server {
+    /// Opens a data folder and serves it at `listen`. Port 0 takes a free one.
+    pub fn start(data: &DataFolder, listen: SocketAddr) -> Result<Self> {
+        let lock = data.lock()?;
+        let services = Services::open(data)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let listener = runtime
+            .block_on(TcpListener::bind(listen))
+            .with_context(|| format!("can't listen at {listen}: is the port taken? choose another with --listen"))?;
+        let url = format!("http://{}", listener.local_addr()?);
+        data.write_server_file(&ServerFile { url: url.clone(), log_vkey: services.log.vkey().to_owned() })?;
+        let (stop, stopped) = watch::channel(false);
+        let serving = services.clone();
+        let thread = std::thread::Builder::new().name("habeas-server".into()).spawn(move || {
+            runtime.block_on(async {
+                let books = tokio::spawn(serving.clone().keep_books(stopped.clone()));
+                let mut until = stopped;
+                let finished = async move {
+                    while !*until.borrow() {
+                        if until.changed().await.is_err() {
+                            break;
+                        }
+                    }
+                };
+                axum::serve(listener, serving.router()).with_graceful_shutdown(finished).await?;
+                let _ = books.await;
+                Ok(())
+            })
+        })?;
+        Ok(Server { url, services, stop, thread: Some(thread), _lock: lock })
+    }
+
+    /// Answers what is under way, closes the stores and gives up the lock.
+    pub fn stop(mut self) -> Result<()> {
+        self.finish()
+    }
+
+    fn finish(&mut self) -> Result<()> {
+        let _ = self.stop.send(true);
+        let result = match self.thread.take() {
+            Some(thread) => thread.join().map_err(|_| anyhow!("the server failed"))?,
+            None => Ok(()),
+        };
+        self.services.close();
+        result
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.finish();
+    }
+}
+
+/// Waits for SIGINT or SIGTERM.
+pub fn wait_for_signal() -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted?,
+            _ = terminate.recv() => {}
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,165 @@
+//! All services of one data folder, opened in the order in which they need one another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use credential::Issuer;
+use mint::Mint;
+use registry::Registry;
+use registry::officers::Role;
+use tlog::entry::Entry;
+use transparency::Log;
+use treasury::Treasury;
+
+use crate::audit::{self, AuditReport};
+use crate::data::DataFolder;
+use crate::wiring::{Feed, Orders, PublicLog, RegistryDesk, SystemClock, TreasuryDesk};
+
+/// The name of the log, as in its key and checkpoints.
+pub const LOG_ORIGIN: &str = "habeas.example/log";
+/// How often the treasury reads the mint's events.
+const SYNC_EVERY: Duration = Duration::from_millis(250);
+
+/// The services.
+#[derive(Clone)]
+pub struct Services {
+    /// The public log.
+    pub log: Log,
+    /// Funds, merchants, bank files.
+    pub treasury: Treasury,
+    /// E-cash.
+    pub mint: Mint,
+    /// People and programmes.
+    pub registry: Registry,
+    /// ID credentials.
+    pub issuer: Issuer,
+}
+
+impl Services {
+    /// Opens the services of a folder. A first start makes keys, announces them, and makes the officer `admin`.
+    pub fn open(data: &DataFolder) -> Result<Self> {
+        let log = Log::open(&data.service("log"), LOG_ORIGIN)?;
+        let public_log = Arc::new(PublicLog(log.clone()));
+        let clock = Arc::new(SystemClock);
+        let treasury = Treasury::open(&data.service("treasury"), clock.clone())?;
+        let desk = Arc::new(TreasuryDesk(treasury.clone()));
+        let mint = Mint::open(&data.service("mint"), public_log.clone(), desk.clone(), clock.clone())?;
+        let orders = Arc::new(Orders { treasury: treasury.clone(), mint: mint.clone() });
+        let registry = Registry::open(&data.service("registry"), public_log.clone(), desk, orders, clock.clone())?;
+        let source = Arc::new(RegistryDesk(registry.clone()));
+        let issuer = Issuer::open(&data.service("credential"), source, &*public_log, clock)?;
+        let services = Services { log, treasury, mint, registry, issuer };
+        if !services.registry.has_officers()? {
+            let token = services.registry.add_officer("admin", Role::Administrator)?;
+            data.write_token("admin", &token)?;
+        }
+        services.sync()?;
+        Ok(services)
+    }
+
+    /// Books what has happened at the mint.
+    pub fn sync(&self) -> Result<()> {
+        self.treasury.sync(&Feed(self.mint.clone())).context("the treasury can't read the mint")?;
+        Ok(())
+    }
+
+    /// Books the mint's events until told to stop.
+    pub async fn keep_books(self, mut stop: tokio::sync::watch::Receiver<bool>) {
+        while !*stop.borrow() {
+            let services = self.clone();
+            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || services.sync()).await {
+                tracing::error!(%error, "the books could not be brought up to date");
+            }
+            let _ = tokio::time::timeout(SYNC_EVERY, stop.changed()).await;
+        }
+    }
+
+    /// Publishes the sums of each unit.
+    pub fn publish_totals(&self) -> Result<()> {
+        self.sync()?;
+        let now = jiff::Timestamp::now();
+        let date = jiff::tz::Offset::UTC.to_datetime(now).date().to_string();
+        let at = u64::try_from(now.as_second()).unwrap_or(0);
+        for unit in self.treasury.units()? {
+            let totals = self.treasury.totals(&unit)?;
+            self.log.append(&[Entry::Totals {
+                date: date.clone(),
+                unit,
+                funded_minor: totals.funded_minor,
+                available_minor: totals.available_minor,
+                committed_minor: totals.committed_minor,
+                outstanding_minor: totals.outstanding_minor,
+                merchants_minor: totals.merchants_minor,
+                paid_out_minor: totals.paid_out_minor,
+                at,
+            }])?;
+        }
+        Ok(())
+    }
+
+    /// Recomputes everything.
+    pub fn audit(&self) -> Result<AuditReport> {
+        self.sync()?;
+        audit::run(self)
+    }
+
+    /// Finishes what is under way and closes the stores.
+    pub fn close(&self) {
+        self.mint.close();
+        self.log.close();
+    }
+
+    /// All routes: the mint at the root (Cashu wallets expect `/v1/…` below the mint's address), the others below their names.
+    pub fn router(&self) -> Router {
+        let officers = Router::new()
+            .route("/audit/v1/report", get(report))
+            .route("/audit/v1/totals", post(totals))
+            .with_state(self.clone());
+        mint::api::router(self.mint.clone())
+            .nest("/registry", registry::api::router(self.registry.clone()))
+            .nest("/credential", credential::api::router(self.issuer.clone()))
+            .nest("/treasury", treasury::api::router(self.treasury.clone(), crate::wiring::shared(&self.registry)))
+            .nest("/log", transparency::api::router(self.log.clone()))
+            .merge(officers)
+    }
+}
+
+async fn report(State(services): State<Services>, headers: HeaderMap) -> Response {
+    as_officer(services, headers, |services| Ok(axum::Json(services.audit()?).into_response())).await
+}
+
+async fn totals(State(services): State<Services>, headers: HeaderMap) -> Response {
+    as_officer(services, headers, |services| {
+        services.publish_totals()?;
+        Ok(axum::Json(serde_json::json!({"published": true})).into_response())
+    })
+    .await
+}
+
+/// Any officer may have the books checked or published; a stranger may not, since it takes the machine's time.
+async fn as_officer(
+    services: Services,
+    headers: HeaderMap,
+    act: impl FnOnce(&Services) -> Result<Response> + Send + 'static,
+) -> Response {
+    let work = move || {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+        if services.registry.actor(bearer.unwrap_or_default()).is_err() {
+            return problem(StatusCode::FORBIDDEN, "this needs an officer's token");
+        }
+        act(&services).unwrap_or_else(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))
+    };
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|_| problem(StatusCode::INTERNAL_SERVER_ERROR, "the check failed"))
+}
+
+fn problem(status: StatusCode, title: &str) -> Response {
+    (status, axum::Json(serde_json::json!({"title": title, "status": status.as_u16()}))).into_response()
+}
