@@ -131,8 +131,10 @@ impl Store {
         if !self.bundle.is_empty() {
             self.write_bundle(&mut written)?;
         }
+        // Only tiles that grew: one that a checkpoint covers is being read, and must never be written again.
         for level in 0..self.edge.len() {
-            if !self.edge[level].is_empty() {
+            let height = tile::TILE_HEIGHT * level as u32;
+            if !self.edge[level].is_empty() && self.frontier.size() >> height != first >> height {
                 self.write_tile(level, &mut written)?;
             }
         }

@@ -186,3 +186,28 @@ fn a_second_keyset_in_one_period_is_noticed() {
     log.append(&[keyset("01bb")]).unwrap();
     assert!(matches!(verify_log(&files, &verifier, None), Err(LogError::SecondKeyset { index: 2, .. })));
 }
+
+#[test]
+fn a_file_that_a_checkpoint_covers_is_never_written_again() {
+    // A reader may be half-way through it: found as a wrong tile under load.
+    let folder = tempfile::tempdir().unwrap();
+    let (log, _, files) = open(folder.path());
+    log.append(&approvals(0..600)).unwrap();
+    let marked = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+    let tiles = tiles_below(&files.0.join("tile"));
+    assert!(tiles.iter().any(|tile| tile.ends_with("tile/1/000.p/2")), "{tiles:?}");
+    for tile in &tiles {
+        fs::File::options().write(true).open(tile).unwrap().set_modified(marked).unwrap();
+    }
+    log.append(&approvals(600..650)).unwrap();
+    for tile in tiles {
+        assert_eq!(fs::metadata(&tile).unwrap().modified().unwrap(), marked, "{} was written again", tile.display());
+    }
+}
+
+fn tiles_below(folder: &Path) -> Vec<std::path::PathBuf> {
+    let (folders, mut files): (Vec<_>, Vec<_>) =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).partition(|path| path.is_dir());
+    files.extend(folders.iter().flat_map(|folder| tiles_below(folder)));
+    files
+}

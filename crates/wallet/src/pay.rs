@@ -41,27 +41,32 @@ impl Wallet {
         Ok(amount)
     }
 
-    /// Takes back tokens that a till never confirmed, by exchanging them: either this wallet has them or the till does.
+    /// Takes back tokens that a till never confirmed, by exchanging them, one a request: either this wallet has them
+    /// afterwards or the till does. Those that the till took after all count as paid.
     ///
     /// # Errors
-    /// [`WalletError::AlreadySpent`] when the till took them after all: then they count as paid.
+    /// When the mint can't be reached: nothing is lost, [`Wallet::recover`] goes on.
     pub fn reclaim_payments(&mut self) -> Result<(), WalletError> {
-        let (payments, others) =
-            std::mem::take(&mut self.state.pending).into_iter().partition(|p| matches!(p, Pending::Payment { .. }));
-        self.state.pending = others;
+        let payments: Vec<Pending> =
+            self.state.pending.iter().filter(|p| matches!(p, Pending::Payment { .. })).cloned().collect();
+        let mut exchanges = Vec::new();
         for payment in payments {
             let Pending::Payment { tokens, .. } = payment else { continue };
             let unit = self.unit_of(&tokens[0].proof);
+            let keyset = self.active_keyset(&unit)?.id;
             for token in tokens {
-                let amount = token.proof.amount;
-                match self.exchange(vec![token], vec![amount], &unit, None) {
-                    Ok(_) => {}
-                    Err(WalletError::AlreadySpent) => {
-                        self.note_history("paid", amount, unit.clone(), None);
-                        self.save()?;
-                    }
-                    Err(error) => return Err(error),
-                }
+                let outputs = self.reserve_outputs(keyset, &[token.proof.amount]);
+                exchanges.push(Pending::Swap { inputs: vec![token], outputs, received: None });
+            }
+        }
+        // All at once, before the first is sent: a crash or a refusal half-way finds each token in the file.
+        self.state.pending.retain(|pending| !matches!(pending, Pending::Payment { .. }));
+        self.state.pending.extend(exchanges.iter().cloned());
+        self.save()?;
+        for exchange in exchanges {
+            match self.resume(exchange) {
+                Ok(_) | Err(WalletError::AlreadySpent) => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(())

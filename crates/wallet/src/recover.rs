@@ -38,7 +38,7 @@ impl Wallet {
     }
 
     /// Sends a request (perhaps again) and finishes it.
-    fn resume(&mut self, pending: Pending) -> Result<Vec<Held>, WalletError> {
+    pub(crate) fn resume(&mut self, pending: Pending) -> Result<Vec<Held>, WalletError> {
         match &pending {
             Pending::Collect { quote, entitlement, outputs } => {
                 let answer = self.send_collect(quote, entitlement, outputs);
@@ -123,10 +123,13 @@ impl Wallet {
     /// Undoes a request that the mint refused: its tokens are the wallet's again, unless they are spent.
     fn give_up(&mut self, pending: &Pending, refusal: HttpError) -> Result<WalletError, WalletError> {
         let code = code_of(&refusal);
-        if let Pending::Swap { inputs, received: None, .. } = pending
-            && code != Some(ErrorCode::ProofsSpent)
-        {
-            self.state.tokens.extend(inputs.iter().cloned());
+        if let Pending::Swap { inputs, received: None, .. } = pending {
+            if code == Some(ErrorCode::ProofsSpent) {
+                // This wallet's own, and spent by somebody else: a till that took a payment after all.
+                self.note_history("paid", sum(inputs), self.unit_of(&inputs[0].proof), None);
+            } else {
+                self.state.tokens.extend(inputs.iter().cloned());
+            }
         }
         self.state.pending.retain(|other| !same(other, pending));
         if code == Some(ErrorCode::KeysetInactive) {

@@ -1,0 +1,38 @@
+# The commands of the README, and what CI runs.
+#
+#   make demo   the whole life of a programme on this machine
+#   make test   everything that can fail: formatting, lints, unit tests, third-party clients, negative controls
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench
+
+PEOPLE := $(firstword $(wildcard ../shared/data/febrl/dataset3.csv) examples/people.csv)
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: ## install what the build and the tests need (Debian packages, npm and Python packages)
+	@scripts/setup.sh
+
+demo: ## play a whole programme, from enrolment to settlement, and check every step
+	@scripts/setup.sh build
+	@echo "== building (release); a first build takes some minutes"
+	@cargo build --release -p habeas
+	@target/release/habeas demo --people $(PEOPLE)
+
+test: setup lint ## all tests; a failed one fails the command
+	@echo "== unit and integration tests"
+	cargo test --workspace --quiet
+	@echo "== third-party clients against a running habeas"
+	scripts/clients.sh
+
+lint: ## formatting, clippy, the architecture's rules, licences
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	scripts/architecture.py
+	@if command -v cargo-deny >/dev/null; then cargo deny --log-level error check bans licenses sources; \
+	 else echo "NOT CHECKED: licences and sources (cargo install --locked cargo-deny, then make lint)"; fi
+
+bench: ## the figures of bench/README.md
+	bench/demo.sh

@@ -1,0 +1,69 @@
+#!/usr/bin/env python3
+"""Holds the crates' dependencies against the architecture (ARCHITECTURE.md, "Who may depend on whom").
+
+A rule that is not enforced drifts: this runs in `make lint`, from `cargo metadata`. Each run also breaks rules on paper
+and checks that it notices.
+"""
+
+import json
+import subprocess
+import sys
+
+PROTOCOLS = {"cashu", "mdoc", "tlog"}
+SERVICES = {"registry", "credential", "mint", "treasury", "transparency"}
+CLIENTS = {"wallet", "terminal"}
+BINARY = {"habeas"}
+
+ALLOWED = {
+    **{crate: set() for crate in PROTOCOLS},
+    **{crate: set(PROTOCOLS) for crate in SERVICES},
+    # The mint knows no person: not even the protocols that speak of one.
+    "mint": {"cashu"},
+    "treasury": set(),
+    "registry": set(),
+    "wallet": set(PROTOCOLS),
+    "terminal": {"cashu", "wallet"},
+    "habeas": PROTOCOLS | SERVICES | CLIENTS,
+}
+
+
+def workspace_dependencies():
+    """Crate name to the names of the workspace crates it depends on (not for its tests alone)."""
+    metadata = json.loads(subprocess.check_output(["cargo", "metadata", "--format-version", "1", "--no-deps"]))
+    names = {package["name"] for package in metadata["packages"]}
+    return {
+        package["name"]: {d["name"] for d in package["dependencies"] if d["name"] in names and d["kind"] != "dev"}
+        for package in metadata["packages"]
+    }
+
+
+def violations(dependencies):
+    """A sentence for each dependency that the architecture does not allow."""
+    found = []
+    for crate, used in sorted(dependencies.items()):
+        if crate not in ALLOWED:
+            found.append(f"{crate} is not in the architecture: name its room in scripts/architecture.py and ARCHITECTURE.md")
+            continue
+        for other in sorted(used - ALLOWED[crate]):
+            found.append(f"{crate} must not depend on {other}: they meet through interfaces that habeas wires")
+    return found
+
+
+def controls():
+    """Each rule broken on purpose; gives the breaks that went unnoticed."""
+    real = workspace_dependencies()
+    breaks = [("mint", "registry"), ("mint", "mdoc"), ("wallet", "mint"), ("registry", "treasury"), ("tlog", "transparency")]
+    return [pair for pair in breaks if not violations({**real, pair[0]: real[pair[0]] | {pair[1]}})]
+
+
+def main():
+    problems = violations(workspace_dependencies()) + [f"a broken rule goes unnoticed: {pair}" for pair in controls()]
+    for problem in problems:
+        print(f"architecture: {problem}", file=sys.stderr)
+    if not problems:
+        print("architecture: the crates depend on one another as ARCHITECTURE.md says")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

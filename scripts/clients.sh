@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Other people's clients against a running `habeas up`, set up by the command line as its users do.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+cargo build --quiet -p habeas
+habeas=target/debug/habeas
+work=$(mktemp -d)
+server=""
+stop() {
+    [ -n "$server" ] && kill "$server" 2>/dev/null && wait "$server" 2>/dev/null
+    rm -rf "$work"
+}
+trap stop EXIT
+data=$work/data
+
+"$habeas" up --data "$data" --listen 127.0.0.1:0 >"$work/up.log" 2>&1 &
+server=$!
+for _ in $(seq 100); do grep -q '^data:' "$work/up.log" && break; sleep 0.1; done
+mint=$(sed -n 's/^mint: //p' "$work/up.log")
+[ -n "$mint" ] || { cat "$work/up.log"; echo "habeas up did not start" >&2; exit 1; }
+
+for pair in rita:registrar olga:programme-officer omar:programme-officer fina:finance-officer; do
+    "$habeas" officer "${pair%%:*}" --role "${pair##*:}" --data "$data" >/dev/null
+done
+"$habeas" enrol examples/people.csv --map examples/people.map.toml --as rita --data "$data" \
+    --refused "$work/refused.csv" --offers "$work/offers" >/dev/null
+"$habeas" programme "Food allowance" --amount 50.00 --period 2026-12 --rule everyone --as olga --data "$data" >"$work/programme"
+programme=$(sed -n 's/^programme: //p' "$work/programme")
+reference=$(sed -n 's/.*reference //p' "$work/programme")
+"$habeas" bank --id S-1 --deposit "$reference=4000.00" >"$work/S-1.xml"
+"$habeas" fund "$work/S-1.xml" --as fina --data "$data" >/dev/null
+"$habeas" run prepare "$programme" --as olga --data "$data" >"$work/run"
+run=$(sed -n 's/^run: //p' "$work/run")
+hash=$(sed -n 's/^hash: //p' "$work/run")
+if "$habeas" run approve "$run" --hash "$hash" --as olga --data "$data" >/dev/null 2>&1; then
+    echo "the officer who prepared a run could approve it" >&2; exit 1
+fi
+"$habeas" run approve "$run" --hash "$hash" --as omar --data "$data" >/dev/null
+"$habeas" merchant "Corner shop" --iban DE89370400440532013000 --till "$work/till.json" --as fina --data "$data" >/dev/null
+merchant=$(sed -n 's/.*"id": "\(.*\)",/\1/p' "$work/till.json" | head -1)
+
+# Our wallet makes a token; cashu-ts takes it and makes one for our wallet; the money is all there at the end.
+"$habeas" wallet init --wallet "$work/a.json" --offer "$(sed -n 1p "$work/offers")" >/dev/null
+"$habeas" wallet collect --wallet "$work/a.json" >/dev/null
+token=$("$habeas" wallet send 12.34 --wallet "$work/a.json")
+offer=$(sed -n 2p "$work/offers")
+printf '{"mint":"%s","unit":"usd","token":"%s","offer":"%s","merchant":"%s"}' "$mint" "$token" "$offer" "$merchant" |
+    node tests/clients/cashu-ts/client.mjs | tee "$work/client.log" | grep -v "^cashuB"
+"$habeas" wallet receive "$(tail -1 "$work/client.log")" --wallet "$work/a.json"
+balance=$("$habeas" wallet balance --wallet "$work/a.json")
+[ "$balance" = "43.83 usd" ] || { echo "the wallet holds $balance, not 43.83 usd" >&2; exit 1; }
+
+# Lost and restored from the words alone.
+"$habeas" wallet restore --wallet "$work/b.json" --offer "$offer" --pace-ms 0 \
+    --words "$("$habeas" wallet words --wallet "$work/a.json")" 2>/dev/null | grep -q "restored 43.83 usd"
+echo "ok   our wallet's money is restored from its words"
+"$habeas" credential request age_over_18 --client-id clinic >"$work/request.json"
+"$habeas" credential present --request "$work/request.json" --wallet "$work/a.json" >"$work/response" 2>/dev/null
+"$habeas" credential verify --request "$work/request.json" --response "$work/response" --root "$mint/credential" | grep -q age_over_18
+"$habeas" log verify "$mint/log" --state "$work/checkpoint" >/dev/null
+"$habeas" log mine --wallet "$work/a.json" | grep -q issue-credential
+echo "ok   credential shown and verified, log verified, own entries found"
+"$habeas" audit --data "$data" | tail -1 | grep -qx balanced
+kill -TERM "$server"; wait "$server"; server=""
+"$habeas" audit --data "$data" | tail -1 | grep -qx balanced
+echo "ok   audit balanced, beside the server and after it"

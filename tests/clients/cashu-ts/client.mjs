@@ -1,0 +1,106 @@
+// A wallet that we did not write (@cashu/cashu-ts) against a running `habeas up`.
+//
+// Reads one JSON object from standard input:
+//   mint      the mint's address
+//   unit      its unit
+//   token     a token string that our wallet made
+//   offer     an offer of a person who is owed an allowance
+//   merchant  a merchant that takes settlements
+// Prints a line per step; the first step that fails ends the run with a non-zero status.
+
+import assert from 'node:assert/strict';
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import {
+  CheckStateEnum,
+  Wallet,
+  getDecodedToken,
+  getEncodedToken,
+  getPubKeyFromPrivKey,
+  hasValidDleq,
+  sumProofs,
+} from '@cashu/cashu-ts';
+
+const input = JSON.parse(readFileSync(0, 'utf8'));
+const amountOf = (proofs) => Number(sumProofs(proofs).toString());
+const step = (text) => console.log(`ok   ${text}`);
+
+/** Expects a refusal with an error code of the NUTs. */
+async function refused(code, promise, what) {
+  try {
+    await promise;
+  } catch (error) {
+    assert.equal(error.code, code, `${what}: refused with code ${error.code} (${error.message}), not ${code}`);
+    step(`refused with ${code}: ${what}`);
+    return;
+  }
+  assert.fail(`${what}: was not refused`);
+}
+
+// The library checks the DLEQ proof of every signature it gets.
+const wallet = new Wallet(input.mint, { unit: input.unit, requireSigDleq: true });
+await wallet.loadMint();
+step(`loads the mint: keyset ${wallet.keysetId} (the library computes the id again)`);
+
+const token = getDecodedToken(input.token, wallet.keyChain.getAllKeysetIds());
+const received = await wallet.receive(input.token);
+assert.equal(amountOf(received), amountOf(token.proofs));
+const keyset = wallet.getKeyset();
+assert.ok(received.every((proof) => hasValidDleq(proof, keyset)));
+step(`receives a token made by our wallet: ${amountOf(received)} ${input.unit}, each DLEQ proof holds`);
+await refused(11001, wallet.receive(input.token), 'the same token a second time');
+
+const half = Math.floor(amountOf(received) / 2);
+const { keep, send } = await wallet.send(half, received);
+assert.equal(amountOf(send), half);
+step(`swaps and sends ${half}`);
+
+const sent = getEncodedToken({ mint: input.mint, proofs: send, unit: input.unit });
+const other = new Wallet(input.mint, { unit: input.unit, requireSigDleq: true });
+await other.loadMint();
+const taken = await other.receive(sent);
+assert.equal(amountOf(taken), half);
+step('a second wallet of the library receives it');
+
+const states = async (proofs) => (await wallet.checkProofsStates(proofs)).map((entry) => entry.state);
+assert.ok((await states(send)).every((state) => state === CheckStateEnum.SPENT));
+assert.ok((await states(keep)).every((state) => state === CheckStateEnum.UNSPENT));
+step('checks states: what was sent is spent, what was kept is not');
+
+// The holder's side of the registry, as `registry::holder` documents it.
+const offer = JSON.parse(Buffer.from(input.offer.trim().replace('habeas-offer:', ''), 'base64url'));
+const holder = generateKeyPairSync('ed25519');
+const ask = async (act, path, payload) => {
+  const text = JSON.stringify({ at: Math.floor(Date.now() / 1000), ...payload });
+  const body = {
+    key: Buffer.from(holder.publicKey.export({ format: 'jwk' }).x, 'base64url').toString('hex'),
+    payload: text,
+    signature: sign(null, Buffer.from(`habeas holder v1\0${act}\0${text}`), holder.privateKey).toString('hex'),
+  };
+  const answer = await fetch(`${offer.services.registry}/v1/${path}`, { method: 'POST', body: JSON.stringify(body) });
+  assert.ok(answer.ok, `${path}: ${await answer.clone().text()}`);
+  return answer.json();
+};
+await ask('redeem', 'offers/redeem', { code: offer.code });
+const [entitlement] = await ask('entitlements', 'entitlements', {});
+const privkey = randomBytes(32).toString('hex');
+const pubkey = Buffer.from(getPubKeyFromPrivKey(Buffer.from(privkey, 'hex'))).toString('hex');
+const claimed = await ask('claim', 'entitlements/claim', { entitlement: entitlement.id, pubkey });
+const amount = entitlement.amount_minor;
+
+const quote = await wallet.checkMintQuote('entitlement', claimed.quote);
+assert.equal(quote.unit, input.unit);
+assert.equal(quote.pubkey, pubkey);
+await refused(20008, wallet.mintProofs('entitlement', amount, { quote: claimed.quote }), 'an entitlement without its key');
+const minted = await wallet.mintProofs('entitlement', amount, quote, { privkey });
+assert.equal(amountOf(minted), amount);
+step(`mints ${amount} against an entitlement quote, signed with its key`);
+await refused(20002, wallet.mintProofs('entitlement', amount, quote, { privkey }), 'the same entitlement again');
+
+const melt = await wallet.createMeltQuote('settlement', { request: `${input.merchant}:${amount}`, unit: input.unit });
+const paid = await wallet.meltProofs('settlement', melt, minted);
+assert.equal(paid.quote.state, 'PAID');
+step(`redeems ${amount} into a merchant's balance`);
+
+console.log('cashu-ts: all steps passed; its last line is a token for our wallet');
+console.log(getEncodedToken({ mint: input.mint, proofs: taken, unit: input.unit }));
