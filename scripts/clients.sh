@@ -24,7 +24,8 @@ for pair in rita:registrar olga:programme-officer omar:programme-officer fina:fi
     "$habeas" officer "${pair%%:*}" --role "${pair##*:}" --data "$data" >/dev/null
 done
 "$habeas" enrol examples/people.csv --map examples/people.map.toml --as rita --data "$data" \
-    --refused "$work/refused.csv" --offers "$work/offers" >/dev/null
+    --refused "$work/refused.csv" --offers "$work/offers" >/dev/null 2>"$work/refused.log" ||
+    grep -q "rows were refused" "$work/refused.log" || { cat "$work/refused.log"; exit 1; }
 "$habeas" programme "Food allowance" --amount 50.00 --period 2026-12 --rule everyone --as olga --data "$data" >"$work/programme"
 programme=$(sed -n 's/^programme: //p' "$work/programme")
 reference=$(sed -n 's/.*reference //p' "$work/programme")

@@ -42,12 +42,13 @@ impl Issuer {
         log: &dyn CertificateLog,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, IssuerError> {
-        let chain = certificates::open(&folder.join("keys"), clock.now())?;
-        if chain.is_new {
+        let announce = |chain: &Chain| {
             for (role, der) in [("iaca", &chain.root), ("document-signer", &chain.signer.certificate)] {
                 log.publish(role, Sha256::digest(der).into()).map_err(IssuerError::Log)?;
             }
-        }
+            Ok(())
+        };
+        let chain = certificates::open(&folder.join("keys"), clock.now(), announce)?;
         Ok(Issuer { inner: Arc::new(Inner { chain, source, clock }) })
     }
 

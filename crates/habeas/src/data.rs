@@ -147,3 +147,13 @@ pub fn write_private(path: &Path, contents: &[u8]) -> Result<()> {
     };
     write().with_context(|| format!("{} can't be written", path.display()))
 }
+
+/// Adds to a file that only its owner reads, durably.
+pub fn append_private(path: &Path, contents: &[u8]) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+        file.write_all(contents)?;
+        file.sync_data()
+    };
+    write().with_context(|| format!("{} can't be written", path.display()))
+}

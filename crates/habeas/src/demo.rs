@@ -124,7 +124,7 @@ pub fn run(data: &DataFolder, people: &Path, map: &Path, seed: u64) -> Result<Su
     let finance = officer("finance", "finance-officer")?;
 
     let bar = progress("enrolling people");
-    let enrolled = enrol(&registrar, people, &read_map(map)?, &bar)?;
+    let enrolled = enrol(&registrar, people, &read_map(map)?, &bar, |_| Ok(()))?;
     ensure!(!enrolled.offers.is_empty(), "nobody was enrolled: every row of {} was refused", people.display());
     say(&format!("{} people enrolled, {} rows refused", enrolled.offers.len(), enrolled.refused.len()));
 
@@ -388,7 +388,8 @@ fn say(sentence: &str) {
     eprintln!("== {sentence}");
 }
 
-fn progress(what: &'static str) -> ProgressBar {
+/// A bar on standard error.
+pub fn progress(what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(0).with_message(what);
     let style = ProgressStyle::with_template("   {msg} {bar:30} {pos}/{len} {elapsed}");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))

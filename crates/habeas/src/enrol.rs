@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use indicatif::ProgressBar;
 use registry::enrol::{ColumnMap, EnrolRequest, Offer, RowOutcome};
 
@@ -30,12 +30,21 @@ pub struct Enrolled {
 /// Reads a column map.
 pub fn read_map(path: &Path) -> Result<ColumnMap> {
     let text = fs::read_to_string(path).with_context(|| format!("the column map {} can't be read", path.display()))?;
-    toml::from_str(&text)
-        .with_context(|| format!("the column map {} is not as examples/febrl.map.toml shows", path.display()))
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map_or(1, |span| text[..span.start].lines().count().max(1));
+        let (path, message) = (path.display(), error.message());
+        anyhow!("the column map {path} is not as examples/febrl.map.toml shows: line {line}: {message}")
+    })
 }
 
-/// Enrols the people of a CSV file.
-pub fn enrol(officer: &Officer, file: &Path, map: &ColumnMap, progress: &ProgressBar) -> Result<Enrolled> {
+/// Enrols the people of a CSV file. `keep` gets each part's offers as soon as they are made: the server gives them once.
+pub fn enrol(
+    officer: &Officer,
+    file: &Path,
+    map: &ColumnMap,
+    progress: &ProgressBar,
+    mut keep: impl FnMut(&[Offer]) -> Result<()>,
+) -> Result<Enrolled> {
     let bytes = fs::read(file).with_context(|| format!("{} can't be read", file.display()))?;
     let Ok(text) = std::str::from_utf8(&bytes) else {
         bail!("{} is not UTF-8: save it as UTF-8 and try again; nothing was enrolled", file.display());
@@ -51,12 +60,21 @@ pub fn enrol(officer: &Officer, file: &Path, map: &ColumnMap, progress: &Progres
         let line = record.position().map_or(0, csv::Position::line);
         rows.push((line, record.iter().map(str::to_owned).collect::<Vec<_>>()));
     }
+    if text.bytes().filter(|byte| *byte == b'"').count() % 2 == 1 {
+        // The reader takes all that follows an open quote as one cell, so the last record begins where it was opened.
+        let line = rows.last().map_or(1, |(line, _)| *line);
+        bail!("a quote that is opened in line {line} or before is never closed: nothing was enrolled");
+    }
+    if rows.is_empty() {
+        bail!("{} has a header and no rows: nobody was enrolled", file.display());
+    }
     progress.set_length(rows.len() as u64);
     let mut enrolled = Enrolled { header: header.clone(), ..Enrolled::default() };
     for part in rows.chunks(ROWS_PER_REQUEST) {
         let cells = part.iter().map(|(_, row)| row.clone()).collect();
         let request = EnrolRequest { map: map.clone(), header: header.clone(), rows: cells };
         let outcomes: Vec<RowOutcome> = officer.post("/registry/v1/enrolments", &request)?;
+        let before = enrolled.offers.len();
         for ((line, row), outcome) in part.iter().zip(outcomes) {
             match outcome {
                 RowOutcome::Enrolled { offer, possible_duplicates } => {
@@ -67,6 +85,7 @@ pub fn enrol(officer: &Officer, file: &Path, map: &ColumnMap, progress: &Progres
                 RowOutcome::Refused { reason } => enrolled.refused.push((*line, row.clone(), reason)),
             }
         }
+        keep(&enrolled.offers[before..])?;
         progress.inc(part.len() as u64);
     }
     progress.finish_and_clear();

@@ -59,6 +59,7 @@ pub enum WalletCommand {
     /// Make a token string; whoever has it has the money
     Send {
         /// How much, such as 12.50
+        #[arg(allow_hyphen_values = true)]
         amount: String,
         /// Currency
         #[arg(long, default_value = "usd")]
@@ -131,6 +132,7 @@ pub enum TillCommand {
     /// Show a request, wait for the payment, print the receipt
     Charge {
         /// How much, such as 12.50
+        #[arg(allow_hyphen_values = true)]
         amount: String,
         /// Where to listen for the payment
         #[arg(long, default_value = "127.0.0.1:0")]
@@ -238,7 +240,7 @@ pub fn wallet(command: WalletCommand) -> Result<()> {
             wallet.recover()?;
             let collected = wallet.collect_all()?;
             if collected.is_empty() {
-                println!("nothing to collect");
+                bail!("nothing to collect: no approved payment names you, or you have it already");
             }
             for (entitlement, amount) in collected {
                 let unit = &entitlement.unit;
@@ -324,6 +326,7 @@ fn charge(amount: &str, listen: SocketAddr, till: &Path) -> Result<()> {
         .block_on(tokio::net::TcpListener::bind(listen))
         .with_context(|| format!("can't listen at {listen}: choose another address with --listen"))?;
     let charge = till.charge(amount, &format!("http://{}", listener.local_addr()?))?;
+    till.check_mint()?;
     let router = terminal::server::router(till.clone());
     runtime.spawn(async move { axum::serve(listener, router).await });
     if let Some(code) = display::qr(&charge.request) {

@@ -21,7 +21,6 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use indicatif::ProgressBar;
 use registry::runs::{NewProgramme, Run};
 use serde_json::{Value, json};
 use treasury::bank::{self, Deposit};
@@ -114,7 +113,7 @@ enum Command {
         #[arg(long, default_value = "usd")]
         unit: String,
         /// What each person gets, such as 50.00
-        #[arg(long)]
+        #[arg(long, allow_hyphen_values = true)]
         amount: String,
         /// The month, such as 2026-12
         #[arg(long)]
@@ -255,10 +254,21 @@ fn main() -> ExitCode {
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("habeas: {error:#}");
+            eprintln!("habeas: {}", sentence(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes in one line. Many errors say their cause themselves: it is not said again.
+fn sentence(error: &anyhow::Error) -> String {
+    let mut told = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if !told.contains(&cause) {
+            told = if told.is_empty() { cause } else { format!("{told}: {cause}") };
+        }
+    }
+    told
 }
 
 fn run(command: Command) -> Result<()> {
@@ -415,20 +425,19 @@ fn enrol_file(file: &Path, map: &Path, acting: &Acting, refused: Option<&Path>, 
         refused.map_or_else(|| beside("refused.csv"), Path::to_owned),
         offers.map_or_else(|| beside("offers"), Path::to_owned),
     );
-    let enrolled = enrol::enrol(&acting.officer()?, file, &enrol::read_map(map)?, &ProgressBar::new(0))?;
+    let services = services_of(&acting.data)?;
+    let text = |offer: &registry::enrol::Offer| {
+        let (code, tag_key) = (offer.code.clone(), offer.tag_key.clone());
+        wallet::holder::Offer { code, tag_key, services: services.clone() }.encode() + "\n"
+    };
+    // Added to what is there: an offer that is overwritten could not be handed out again.
+    let keep = |made: &[registry::enrol::Offer]| {
+        data::append_private(&offers, made.iter().map(text).collect::<String>().as_bytes())
+    };
+    let bar = demo::progress("enrolling people");
+    let enrolled = enrol::enrol(&acting.officer()?, file, &enrol::read_map(map)?, &bar, keep)?;
     if !enrolled.refused.is_empty() {
         enrol::write_refused(&refused, &enrolled)?;
-    }
-    if !enrolled.offers.is_empty() {
-        let services = services_of(&acting.data)?;
-        let text = |offer: &registry::enrol::Offer| {
-            let (code, tag_key) = (offer.code.clone(), offer.tag_key.clone());
-            wallet::holder::Offer { code, tag_key, services: services.clone() }.encode() + "\n"
-        };
-        // Added to what is there: an offer that is overwritten could not be handed out again.
-        let mut all = std::fs::read_to_string(&offers).unwrap_or_default();
-        all.extend(enrolled.offers.iter().map(text));
-        data::write_private(&offers, all.as_bytes())?;
     }
     println!(
         "{} enrolled, {} enrolled before, {} refused",
@@ -437,13 +446,16 @@ fn enrol_file(file: &Path, map: &Path, acting: &Acting, refused: Option<&Path>, 
         enrolled.refused.len()
     );
     println!("{} are possibly the same as others: a registrar must look; nobody was merged", enrolled.flagged);
-    if !enrolled.refused.is_empty() {
-        println!("refused rows, with reasons: {}", refused.display());
-    }
     if !enrolled.offers.is_empty() {
         println!("offers, one a person: {}", offers.display());
     }
-    Ok(())
+    match enrolled.refused.len() {
+        0 => Ok(()),
+        count => bail!(
+            "{count} rows were refused; each is in {} with the reason: mend them and enrol that file",
+            refused.display()
+        ),
+    }
 }
 
 fn runs(command: RunCommand) -> Result<()> {

@@ -26,6 +26,7 @@ impl Server {
     pub fn start(data: &DataFolder, listen: SocketAddr) -> Result<Self> {
         let lock = data.lock()?;
         let services = Services::open(data)?;
+        services.sync()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let listener = runtime
             .block_on(TcpListener::bind(listen))

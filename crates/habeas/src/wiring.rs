@@ -171,6 +171,10 @@ impl treasury::MintFeed for Feed {
         };
         Ok(events.into_iter().map(|(number, event)| (number, translate(event))).collect())
     }
+
+    fn last_event(&self) -> Result<u64, String> {
+        self.0.last_event().map_err(|error| error.to_string())
+    }
 }
 
 /// The registry, as the issuer and the treasury use it.

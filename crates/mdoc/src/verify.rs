@@ -68,7 +68,10 @@ fn verify_issuer_auth(issuer_auth: &Value, root: &[u8], now: Timestamp) -> Resul
 }
 
 /// Checks that the root issued the document signer's certificate, for this use and time. Gives the signer's public point.
-fn verify_chain(certificate: &[u8], root: &[u8], now: Timestamp) -> Result<Vec<u8>, MdocError> {
+///
+/// # Errors
+/// [`MdocError::Chain`].
+pub fn verify_chain(certificate: &[u8], root: &[u8], now: Timestamp) -> Result<Vec<u8>, MdocError> {
     let parse = |der| match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(MdocError::Chain),

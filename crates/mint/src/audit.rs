@@ -82,11 +82,13 @@ impl Mint {
                 None => audit.changed(Table::MeltQuotes, &id),
             }
         })?;
-        self.store().scan(Table::Keysets, |key, _, intact| {
-            if !intact {
-                audit.changed(Table::Keysets, &hex::encode(key));
-            }
-        })?;
+        for table in [Table::Keysets, Table::Commits] {
+            self.store().scan(table, |key, _, intact| {
+                if !intact {
+                    audit.changed(table, &hex::encode(key));
+                }
+            })?;
+        }
         self.check_events(&mut audit, expected)?;
         for (unit, totals) in audit.totals.clone() {
             let (made, gone) = (totals.signed.checked_sub(totals.spent), totals.issued.checked_sub(totals.redeemed));

@@ -3,9 +3,7 @@
 //! Keys come from the mint's seed alone, so a crash between announcing a keyset and storing it makes the same one again.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -17,7 +15,7 @@ use jiff::tz::Offset;
 use secp256k1::SecretKey;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+use zeroize::{Zeroize, ZeroizeOnDrop};
 
 /// Amounts 2⁰ to 2³¹ minor units: the largest token is worth 21 million dollars, more than any single payment.
 const AMOUNTS: u32 = 32;
@@ -34,19 +32,7 @@ impl MintSeed {
     /// # Errors
     /// When the file can't be used or is not 64 hex digits.
     pub fn open(path: &Path) -> io::Result<Self> {
-        let mut seed = MintSeed([0; 32]);
-        match fs::read_to_string(path).map(Zeroizing::new) {
-            Ok(text) => hex::decode_to_slice(text.trim(), &mut seed.0)
-                .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "the mint's seed file is not 64 hex digits"))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                seed.0 = rand::random();
-                let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-                file.write_all(Zeroizing::new(hex::encode(seed.0)).as_bytes())?;
-                file.sync_all()?;
-            }
-            Err(error) => return Err(error),
-        }
-        Ok(seed)
+        Ok(MintSeed(*storage::keys::read_or_make(path)?))
     }
 
     /// A key for a use, kept apart from all others by `purpose` and `context`.

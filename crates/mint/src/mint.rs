@@ -345,6 +345,14 @@ impl Mint {
     pub fn events_after(&self, cursor: u64, limit: usize) -> Result<Vec<(u64, MintEvent)>, MintError> {
         self.store().events_after(cursor, limit)
     }
+
+    /// The number of the last event, 0 when there is none.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn last_event(&self) -> Result<u64, MintError> {
+        self.store().last_event()
+    }
 }
 
 fn sign_all(table: &KeysetTable, rows: &[Row]) -> Result<Vec<BlindSignature>, ErrorCode> {

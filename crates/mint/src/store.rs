@@ -5,9 +5,17 @@
 //! so what it reads can't change before it writes.
 //!
 //! Each value ends with a MAC over its place and contents, so that the audit names a row that was changed on disk.
+//!
+//! After a crash the LSM's journal is read up to the first record that is not whole, and cut there. A torn last record is what a
+//! crash leaves; a record that was damaged later would be cut off in the same way, and with it spent tokens. So each commit
+//! carries its number, and the number of the last one that was answered stands in the file `commits` beside the store: a store
+//! that opens with fewer is refused.
 
 use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use cashu::messages::{MeltQuoteState, MintQuoteState};
 use cashu::{Amount, ErrorCode, Point, Unit};
@@ -22,6 +30,9 @@ use crate::{MintError, MintEvent};
 
 /// Bytes of MAC in a value. 64 bits: a forger has one try a row and is found at the first miss.
 const MAC_LEN: usize = 8;
+
+/// The key of the one row of [`Table::Commits`].
+const LAST_COMMIT: &[u8] = b"last";
 
 /// A mint quote of the method `entitlement`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -133,12 +144,21 @@ pub enum Table {
     Keysets,
     /// Sequence number → event.
     Events,
+    /// One row: the number of the last commit.
+    Commits,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 6] =
-        [Table::Spent, Table::Signed, Table::MintQuotes, Table::MeltQuotes, Table::Keysets, Table::Events];
+    pub const ALL: [Table; 7] = [
+        Table::Spent,
+        Table::Signed,
+        Table::MintQuotes,
+        Table::MeltQuotes,
+        Table::Keysets,
+        Table::Events,
+        Table::Commits,
+    ];
 
     /// The name on disk and in the audit's sentences.
     pub fn name(self) -> &'static str {
@@ -149,6 +169,7 @@ impl Table {
             Table::MeltQuotes => "melt-quotes",
             Table::Keysets => "keysets",
             Table::Events => "events",
+            Table::Commits => "commits",
         }
     }
 }
@@ -159,13 +180,17 @@ pub struct Store {
     database: Database,
     tables: Vec<Keyspace>,
     mac_key: [u8; 32],
+    /// The number of the last commit. Changed by `commit` alone.
+    commits: AtomicU64,
+    /// The file with the number of the last commit that was answered.
+    answered: File,
 }
 
 impl Store {
     /// Opens the store in a folder, or makes one.
     ///
     /// # Errors
-    /// When the folder can't be used or the files are damaged.
+    /// When the folder can't be used, the files are damaged, or commits that were answered are missing.
     pub fn open(folder: &Path, seed: &MintSeed) -> Result<Self, MintError> {
         let name = folder.display().to_string();
         let failed = |error: fjall::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
@@ -173,7 +198,41 @@ impl Store {
         let open = |table: &Table| database.keyspace(table.name(), KeyspaceCreateOptions::default).map_err(failed);
         let tables = Table::ALL.iter().map(open).collect::<Result<_, _>>()?;
         let mac_key = seed.derive("habeas mint row mac v1", &[]);
-        Ok(Store { folder: name, database, tables, mac_key })
+        let io_failed = |error: std::io::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
+        let answered = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(folder.with_extension("commits"))
+            .map_err(io_failed)?;
+        let store = Store { folder: name, database, tables, mac_key, commits: AtomicU64::new(0), answered };
+        let kept = store.get(Table::Commits, LAST_COMMIT)?.and_then(|row| row.try_into().ok()).map(u64::from_be_bytes);
+        let (kept, answered) = (kept.unwrap_or(0), store.last_answered());
+        if kept < answered {
+            return Err(store.failed(format!(
+                "it ends at commit {kept} and {answered} were answered, so its journal is damaged: restore the folder from a \
+                 backup that has them"
+            )));
+        }
+        store.commits.store(kept, Ordering::Relaxed);
+        Ok(store)
+    }
+
+    /// The number of the last commit that was answered. The file is not synced, so after a power loss it may be behind or torn;
+    /// then it says nothing.
+    fn last_answered(&self) -> u64 {
+        let mut row = [0; 8 + MAC_LEN];
+        let whole = self.answered.read_exact_at(&mut row, 0).is_ok();
+        let (number, mac) = row.split_at(8);
+        let right = whole && mac == self.mac(Table::Commits, b"answered", number);
+        if right { number.try_into().map(u64::from_be_bytes).unwrap_or(0) } else { 0 }
+    }
+
+    fn write_answered(&self, number: u64) -> std::io::Result<()> {
+        let number = number.to_be_bytes();
+        let mac = self.mac(Table::Commits, b"answered", &number);
+        self.answered.write_all_at(&[&number[..], &mac].concat(), 0)
     }
 
     fn table(&self, table: Table) -> &Keyspace {
@@ -303,7 +362,11 @@ impl Store {
         };
         let outcomes = changes.iter().map(|change| pass.decide(change)).collect::<Result<Vec<_>, _>>()?;
         if !pass.batch.is_empty() {
+            let number = self.commits.load(Ordering::Relaxed) + 1;
+            self.put(&mut pass.batch, Table::Commits, LAST_COMMIT, &number.to_be_bytes());
             pass.batch.commit().map_err(|error| self.failed(error))?;
+            self.commits.store(number, Ordering::Relaxed);
+            self.write_answered(number).map_err(|error| self.failed(error))?;
         }
         Ok(outcomes)
     }

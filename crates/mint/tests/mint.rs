@@ -293,3 +293,22 @@ fn a_row_changed_on_disk_is_named() {
     let problems = open(folder.path(), &world).audit().unwrap().problems;
     assert!(problems[0].contains(&spent.to_string()) && problems[0].contains("spent"), "{problems:?}");
 }
+
+#[test]
+fn a_journal_that_lost_answered_commits_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let world = world();
+    let mint = open(folder.path(), &world);
+    Holder::new(&mint, 1).collect(&mint, "q-1", &[4, 8]);
+    mint.close();
+    drop(mint);
+    // The LSM cuts a damaged journal at the damage, as it cuts a torn record after a crash.
+    let journal = folder.path().join("store/0.jnl");
+    let mut bytes = std::fs::read(&journal).unwrap();
+    // It is longer than what was written to it.
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[written / 2..].fill(0);
+    std::fs::write(&journal, bytes).unwrap();
+    let error = Mint::open(folder.path(), world.clone(), world.clone(), world.clone()).map(drop).unwrap_err();
+    assert!(error.to_string().contains("were answered"), "{error}");
+}

@@ -141,9 +141,13 @@ async fn work<Answer: Serialize + Send + 'static>(
             RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, error.to_string()),
             RegistryError::Conflict(_) | RegistryError::Funds(_) => (StatusCode::CONFLICT, error.to_string()),
             RegistryError::Orders(_) | RegistryError::Log(_) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
-            RegistryError::Sealed | RegistryError::Database(_) | RegistryError::Folder(_) => {
+            RegistryError::Database(ref cause) => {
                 tracing::error!(%error, "the registry could not serve a request");
-                (StatusCode::INTERNAL_SERVER_ERROR, "the registry can't use its database just now".to_owned())
+                (StatusCode::INTERNAL_SERVER_ERROR, format!("the registry: {}", storage::sqlite::sentence(cause)))
+            }
+            RegistryError::Sealed | RegistryError::Folder(_) => {
+                tracing::error!(%error, "the registry could not serve a request");
+                (StatusCode::INTERNAL_SERVER_ERROR, "the registry can't open its records just now".to_owned())
             }
         },
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the registry failed".to_owned()),

@@ -1,4 +1,5 @@
-//! The audit: each record opens under its own key, each run's lines give its hash. Contents are not looked at.
+//! The audit: each row has its MAC, each record opens under its own key, each run's lines give its hash. Contents are not
+//! looked at.
 
 use crate::RegistryError;
 use crate::store::Registry;
@@ -35,6 +36,8 @@ impl Registry {
     /// When the database can't be read.
     pub fn audit(&self) -> Result<RegistryAudit, RegistryError> {
         let mut audit = RegistryAudit::default();
+        let changed = storage::sqlite::audit(&self.connection())?;
+        audit.problems.extend(changed.into_iter().map(|problem| format!("registry: {problem}")));
         for record in self.sealed_records(None)? {
             audit.people += 1;
             let intact = self.keys().unwrap(&record).is_ok_and(|key| key.is_intact(&record));

@@ -1,14 +1,14 @@
 //! Sealed records: attributes under a key per person (AES-256-GCM), that key under the key-encryption key, the person's id as
 //! associated data. Destroying the wrapped key erases the person.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::Path;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
+use storage::keys::read_or_make;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::RegistryError;
@@ -42,7 +42,10 @@ impl Keys {
     /// When a file can't be used or is not 64 hex digits.
     pub fn open(folder: &Path) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
-        Ok(Keys { key_encryption: *key_file(&folder.join("kek.key"))?, index: *key_file(&folder.join("index.key"))? })
+        Ok(Keys {
+            key_encryption: *read_or_make(&folder.join("kek.key"))?,
+            index: *read_or_make(&folder.join("index.key"))?,
+        })
     }
 
     /// A keyed hash for look-ups: of one kind, so that hashes of different things never meet.
@@ -52,6 +55,11 @@ impl Keys {
         mac.update(&[0]);
         mac.update(value.as_bytes());
         mac.finalize().into_bytes().into()
+    }
+
+    /// The key of the MAC in every row of the database.
+    pub fn row_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(hmac(&self.index, &[b"habeas registry row key v1"]))
     }
 
     /// Seals a new person's attributes under a fresh key.
@@ -124,22 +132,6 @@ fn decrypt(key: &[u8; 32], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8
     let length = key.open_in_place(nonce, Aad::from(aad), &mut body).map_err(|_| RegistryError::Sealed)?.len();
     body.truncate(length);
     Ok(body)
-}
-
-fn key_file(path: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
-    let mut key = Zeroizing::new([0; 32]);
-    match fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => hex::decode_to_slice(text.trim(), &mut *key)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a key file is not 64 hex digits"))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            aws_lc_rs::rand::fill(&mut *key).map_err(|_| io::Error::other("no randomness"))?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(Zeroizing::new(hex::encode(*key)).as_bytes())?;
-            file.sync_all()?;
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(key)
 }
 
 #[cfg(test)]

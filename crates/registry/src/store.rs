@@ -39,16 +39,7 @@ impl Registry {
     ) -> Result<Self, RegistryError> {
         std::fs::create_dir_all(folder)?;
         let keys = Keys::open(&folder.join("keys"))?;
-        let mut database = Connection::open(folder.join("registry.db"))?;
-        database.pragma_update(None, "journal_mode", "WAL")?;
-        database.pragma_update(None, "synchronous", "FULL")?;
-        let version: usize = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        for (number, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-            let transaction = database.transaction()?;
-            transaction.execute_batch(migration)?;
-            transaction.pragma_update(None, "user_version", number + 1)?;
-            transaction.commit()?;
-        }
+        let database = storage::sqlite::open(&folder.join("registry.db"), &MIGRATIONS, &keys.row_key())?;
         let inner = Inner { database: Mutex::new(database), keys, log, funds, orders, clock };
         let registry = Registry { inner: Arc::new(inner) };
         registry.resume_approvals()?;

@@ -157,6 +157,14 @@ impl Till {
         self.wallet().balance().get(&self.inner.merchant.unit).copied().unwrap_or_default()
     }
 
+    /// Whether the mint can be reached: asked before a customer is, since an online till can't take money without it.
+    ///
+    /// # Errors
+    /// When it can't, or its keysets are not those of the log.
+    pub fn check_mint(&self) -> Result<(), TillError> {
+        Ok(self.wallet().refresh_keysets(&self.inner.merchant.unit)?)
+    }
+
     /// Opens a request for `amount`, to be paid at `address` (the till's own server).
     ///
     /// # Errors

@@ -3,18 +3,17 @@
 //! Order is all: bundles and tiles are written and synced first, then the checkpoint that speaks of them, in one rename. A crash
 //! before the rename leaves files that no checkpoint covers; they are written again, with other contents, by the next batch.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use storage::keys::read_or_make;
 use tlog::checkpoint::Checkpoint;
 use tlog::client::{SourceError, TileSource};
 use tlog::merkle::{Frontier, leaf_hash};
 use tlog::note::{Signer, Verifier};
 use tlog::tile::{self, TILE_WIDTH, TileId};
 use tlog::{Hash, client};
-use zeroize::Zeroizing;
 
 use crate::LogFailure;
 
@@ -52,7 +51,7 @@ impl Store {
     pub fn open(folder: &Path, origin: &str) -> Result<Self, LogFailure> {
         let failed = |source| LogFailure::Files { folder: folder.to_owned(), source };
         fs::create_dir_all(public_folder(folder)).map_err(failed)?;
-        let seed = read_or_make_key(&folder.join("log.key")).map_err(failed)?;
+        let seed = read_or_make(&folder.join("log.key")).map_err(failed)?;
         let signer = Signer::new(origin, &seed)
             .ok_or_else(|| LogFailure::Damaged("the log's name has spaces or a plus sign".into()))?;
         let mut store = Store {
@@ -227,21 +226,4 @@ fn folders_of(files: &[PathBuf]) -> Vec<PathBuf> {
     folders.sort();
     folders.dedup();
     folders
-}
-
-/// The Ed25519 seed in a key file (mode 0600), made where there is none.
-fn read_or_make_key(path: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
-    let mut seed = Zeroizing::new([0; 32]);
-    match fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => hex::decode_to_slice(text.trim(), &mut *seed)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "log.key is not 64 hex digits"))?,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            aws_lc_rs::rand::fill(&mut *seed).map_err(|_| io::Error::other("no randomness"))?;
-            let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-            file.write_all(Zeroizing::new(hex::encode(*seed)).as_bytes())?;
-            file.sync_all()?;
-        }
-        Err(error) => return Err(error),
-    }
-    Ok(seed)
 }

@@ -1,16 +1,20 @@
+-- Each row ends with its MAC, which the connection's triggers keep (crates/storage/src/sqlite.rs).
+
 -- Programmes whose funds are kept here. `reference` is what a deposit must carry.
 CREATE TABLE programmes (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     unit TEXT NOT NULL,
-    reference TEXT NOT NULL UNIQUE
+    reference TEXT NOT NULL UNIQUE,
+    row_mac BLOB
 ) STRICT;
 
 CREATE TABLE merchants (
     id TEXT PRIMARY KEY,
     name TEXT NOT NULL,
     unit TEXT NOT NULL,
-    iban TEXT NOT NULL
+    iban TEXT NOT NULL,
+    row_mac BLOB
 ) STRICT;
 
 -- The journal: each row moves money from one account to another, and its hash covers the row before it.
@@ -24,6 +28,7 @@ CREATE TABLE journal (
     kind TEXT NOT NULL,
     reference TEXT NOT NULL,
     hash BLOB NOT NULL,
+    row_mac BLOB,
     UNIQUE (kind, reference)
 ) STRICT;
 
@@ -32,7 +37,8 @@ CREATE TABLE balances (
     account TEXT PRIMARY KEY,
     unit TEXT NOT NULL,
     debit_minor INTEGER NOT NULL DEFAULT 0,
-    credit_minor INTEGER NOT NULL DEFAULT 0
+    credit_minor INTEGER NOT NULL DEFAULT 0,
+    row_mac BLOB
 ) STRICT;
 
 -- A quote that was ordered for a run: how the treasury knows which programme's funds it takes.
@@ -40,14 +46,17 @@ CREATE TABLE orders (
     quote TEXT PRIMARY KEY,
     run TEXT NOT NULL,
     programme TEXT NOT NULL,
-    amount_minor INTEGER NOT NULL
+    amount_minor INTEGER NOT NULL,
+    row_mac BLOB
 ) STRICT;
 CREATE INDEX orders_by_run ON orders (run);
 
 -- Statements that were imported, and the entries in them that matched nothing.
-CREATE TABLE statements (id TEXT PRIMARY KEY, at INTEGER NOT NULL) STRICT;
-CREATE TABLE unmatched (statement TEXT NOT NULL, reference TEXT NOT NULL, amount_minor INTEGER NOT NULL, direction TEXT NOT NULL) STRICT;
+CREATE TABLE statements (id TEXT PRIMARY KEY, at INTEGER NOT NULL, row_mac BLOB) STRICT;
+CREATE TABLE unmatched (
+    id INTEGER PRIMARY KEY, statement TEXT NOT NULL, reference TEXT NOT NULL, amount_minor INTEGER NOT NULL,
+    direction TEXT NOT NULL, row_mac BLOB
+) STRICT;
 
 -- How far the mint's events have been read.
-CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), event INTEGER NOT NULL) STRICT;
-INSERT INTO cursor VALUES (1, 0);
+CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), event INTEGER NOT NULL, row_mac BLOB) STRICT;

@@ -105,9 +105,14 @@ async fn work<Answer: Serialize + Send + 'static>(
 ) -> Response {
     match tokio::task::spawn_blocking(move || act(&treasury)).await {
         Ok(Ok(answer)) => Json(answer).into_response(),
-        Ok(Err(error @ (TreasuryError::Database(_) | TreasuryError::Folder(_) | TreasuryError::Feed(_)))) => {
+        Ok(Err(TreasuryError::Database(error))) => {
             tracing::error!(%error, "the treasury could not serve a request");
-            problem(StatusCode::INTERNAL_SERVER_ERROR, "the treasury can't use its database just now")
+            let told = format!("the treasury: {}", storage::sqlite::sentence(&error));
+            problem(StatusCode::INTERNAL_SERVER_ERROR, &told)
+        }
+        Ok(Err(error @ (TreasuryError::Folder(_) | TreasuryError::Feed(_)))) => {
+            tracing::error!(%error, "the treasury could not serve a request");
+            problem(StatusCode::INTERNAL_SERVER_ERROR, "the treasury can't read the mint just now")
         }
         Ok(Err(error)) => problem(StatusCode::BAD_REQUEST, &error.to_string()),
         Err(_) => problem(StatusCode::INTERNAL_SERVER_ERROR, "the treasury failed"),

@@ -1,4 +1,4 @@
-//! The audit: recomputes the journal's chain and every balance, and names the first row that was changed.
+//! The audit: recomputes every row's MAC, the journal's chain and every balance, and names the first row that was changed.
 
 use std::collections::BTreeMap;
 
@@ -22,6 +22,8 @@ impl Treasury {
     pub fn audit(&self) -> Result<TreasuryAudit, TreasuryError> {
         let database = self.connection();
         let mut audit = TreasuryAudit::default();
+        let changed = storage::sqlite::audit(&database)?;
+        audit.problems.extend(changed.into_iter().map(|problem| format!("treasury: {problem}")));
         let mut sums: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
         let (mut previous, mut next) = (Vec::new(), 1u64);
         let mut journal = database.prepare(

@@ -87,16 +87,9 @@ impl Treasury {
     /// When the folder or the database can't be used.
     pub fn open(folder: &Path, clock: Arc<dyn Clock>) -> Result<Self, TreasuryError> {
         std::fs::create_dir_all(folder)?;
-        let mut database = Connection::open(folder.join("treasury.db"))?;
-        database.pragma_update(None, "journal_mode", "WAL")?;
-        database.pragma_update(None, "synchronous", "FULL")?;
-        let version: usize = database.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        for (number, migration) in MIGRATIONS.iter().enumerate().skip(version) {
-            let transaction = database.transaction()?;
-            transaction.execute_batch(migration)?;
-            transaction.pragma_update(None, "user_version", number + 1)?;
-            transaction.commit()?;
-        }
+        let row_key = storage::keys::read_or_make(&folder.join("rows.key"))?;
+        let database = storage::sqlite::open(&folder.join("treasury.db"), &MIGRATIONS, &row_key)?;
+        database.execute("INSERT INTO cursor (one, event) VALUES (1, 0) ON CONFLICT DO NOTHING", [])?;
         Ok(Treasury { database: Arc::new(Mutex::new(database)), clock })
     }
 
@@ -276,7 +269,15 @@ impl Treasury {
         loop {
             let cursor: u64 = self.connection().query_row("SELECT event FROM cursor", [], |row| row.get(0))?;
             let events = feed.events_after(cursor, EVENTS_PER_TRANSACTION).map_err(TreasuryError::Feed)?;
-            let Some((last, _)) = events.last() else { return Ok(count) };
+            let Some((last, _)) = events.last() else {
+                let last = feed.last_event().map_err(TreasuryError::Feed)?;
+                if last < cursor {
+                    let told =
+                        format!("{cursor} were booked and the mint has {last}: it was put back to an older state");
+                    return Err(TreasuryError::Feed(told));
+                }
+                return Ok(count);
+            };
             let (last, at) = (*last, self.clock.unix_now());
             let booked = self.act(|transaction| {
                 // Somebody else may have read on meanwhile: then this batch is old.

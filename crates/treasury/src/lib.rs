@@ -105,4 +105,10 @@ pub trait MintFeed {
     /// # Errors
     /// What went wrong, for people.
     fn events_after(&self, cursor: u64, limit: usize) -> Result<Vec<(u64, MintEvent)>, String>;
+
+    /// The number of the last event, 0 when there is none.
+    ///
+    /// # Errors
+    /// What went wrong, for people.
+    fn last_event(&self) -> Result<u64, String>;
 }

@@ -21,6 +21,10 @@ impl MintFeed for Feed {
     fn events_after(&self, cursor: u64, limit: usize) -> Result<Vec<(u64, MintEvent)>, String> {
         Ok((1..).zip(self.0.iter().cloned()).skip(cursor as usize).take(limit).collect())
     }
+
+    fn last_event(&self) -> Result<u64, String> {
+        Ok(self.0.len() as u64)
+    }
 }
 
 fn open(folder: &Path) -> Treasury {
@@ -119,7 +123,7 @@ fn a_changed_row_is_named() {
     let thief = rusqlite::Connection::open(folder.path().join("treasury.db")).unwrap();
     thief.execute("UPDATE journal SET amount_minor = 41 WHERE seq = 2", []).unwrap();
     let problems = treasury.audit().unwrap().problems;
-    assert!(problems[0].contains("row 2 of the journal (commit run-1)"), "{problems:?}");
+    assert!(problems.iter().any(|problem| problem.contains("row 2 of the journal (commit run-1)")), "{problems:?}");
 }
 
 #[test]

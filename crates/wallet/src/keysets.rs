@@ -29,7 +29,10 @@ impl Wallet {
     }
 
     /// Asks the mint which keysets of a unit there are, and takes those that the log has.
-    pub(crate) fn refresh_keysets(&mut self, unit: &Unit) -> Result<(), WalletError> {
+    ///
+    /// # Errors
+    /// When the mint or the log can't be reached, or the mint shows a keyset that is not in the log.
+    pub fn refresh_keysets(&mut self, unit: &Unit) -> Result<(), WalletError> {
         for info in self.mint().keysets()?.keysets.into_iter().filter(|info| info.unit == *unit) {
             match self.state.keysets.get_mut(&info.id) {
                 Some(known) => known.active = Some(info.active),
