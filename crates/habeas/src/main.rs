@@ -330,7 +330,7 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Totals { acting } => {
             let _: Value = acting.officer()?.post("/audit/v1/totals", &json!({}))?;
-            println!("published");
+            println!("the sums of today are in the public log");
             Ok(())
         }
         Command::Bank { id, unit, opening, deposit, confirm } => {
@@ -368,7 +368,8 @@ fn demo(people: &Path, map: Option<PathBuf>, json: bool, seed: u64, keep: Option
         println!("{}", serde_json::to_string(&summary)?);
     } else {
         demo::print(&summary);
-        println!("Look around: habeas up --data habeas-data, then see README.md, \"By hand\".");
+        let habeas = std::env::args().next().unwrap_or_else(|| "habeas".into());
+        println!("Look around: start `{habeas} up`, and go on with README.md, \"By hand\".");
     }
     Ok(())
 }

@@ -53,6 +53,18 @@ fn a_kill_at_any_moment_loses_and_makes_no_money() {
     }
 }
 
+/// The control of the one above: it must notice a wallet that is gone.
+#[test]
+#[should_panic(expected = "the e-cash outstanding is what wallets hold")]
+fn money_that_is_gone_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    assert!(start_demo(&data).wait().unwrap().success());
+    let held = |path: &std::path::PathBuf| Wallet::open(path).is_ok_and(|wallet| !wallet.balance().is_empty());
+    fs::remove_file(wallets(&data).iter().find(|path| held(path)).expect("somebody has money left")).unwrap();
+    check(&data);
+}
+
 /// Starts `habeas up` on what is left, audits beside it and after it, and looks for all the money.
 fn check(data: &Path) -> u64 {
     // At the address of before, which the wallets know.
@@ -73,7 +85,7 @@ fn check(data: &Path) -> u64 {
         }
     }
     let mut found = 0;
-    for path in folder(&data.join("wallets")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "json")) {
+    for path in wallets(data) {
         let mut wallet = Wallet::open(&path).expect("a wallet's file is whole");
         wallet.reclaim_payments().expect("payments are taken back or were made");
         match wallet.recover() {
@@ -102,6 +114,11 @@ fn restart(data: &Path, address: &str) -> Up {
             Err(_) => std::thread::sleep(Duration::from_millis(100)),
         }
     }
+}
+
+fn wallets(data: &Path) -> Vec<std::path::PathBuf> {
+    let files = folder(&data.join("wallets")).into_iter();
+    files.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
 }
 
 fn folder(path: &Path) -> Vec<std::path::PathBuf> {
