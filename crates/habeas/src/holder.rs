@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cashu::payment_request::PaymentRequest;
 use cashu::{Amount, Unit};
 use clap::Subcommand;
 use jiff::Timestamp;
@@ -253,8 +254,9 @@ pub fn wallet(command: WalletCommand) -> Result<()> {
             }
         }
         WalletCommand::Pay { request, wallet } => {
+            let unit = PaymentRequest::decode(&request)?.unit.context("the payment request names no unit")?;
             let amount = Wallet::open(&wallet)?.pay(&request, None)?;
-            println!("paid {amount} (minor units)");
+            println!("paid {} {unit}", show(amount, &unit));
         }
         WalletCommand::Send { amount, unit, wallet } => {
             let amount = Amount::new(crate::read_amount(&amount, unit.as_str())?);
@@ -435,5 +437,5 @@ pub fn log(command: LogCommand) -> Result<()> {
 }
 
 fn show(amount: Amount, unit: &Unit) -> String {
-    display::format_amount(amount, treasury::money::exponent(unit.as_str()).unwrap_or(0))
+    crate::show(amount.minor(), unit.as_str())
 }

@@ -20,11 +20,13 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use cashu::Amount;
 use clap::{Parser, Subcommand};
 use registry::runs::{NewProgramme, Run};
 use serde_json::{Value, json};
 use treasury::bank::{self, Deposit};
 use treasury::settlement::Settlement;
+use treasury::statement::Imported;
 use wallet::state::Services as WalletServices;
 
 use crate::audit::AuditReport;
@@ -156,11 +158,14 @@ enum Command {
         #[arg(long, default_value = "usd")]
         unit: String,
         /// The programme's name at the bank
-        #[arg(long)]
-        debtor: String,
+        #[arg(long, required_unless_present = "again")]
+        debtor: Option<String>,
         /// The programme's account
-        #[arg(long)]
-        iban: String,
+        #[arg(long, required_unless_present = "again")]
+        iban: Option<String>,
+        /// Write the last file once more, instead of a new one: it did not reach the bank
+        #[arg(long, conflicts_with_all = ["debtor", "iban"])]
+        again: bool,
         /// Where the file goes
         #[arg(long)]
         out: PathBuf,
@@ -299,7 +304,7 @@ fn run(command: Command) -> Result<()> {
         Command::Fund { file, acting } => {
             let xml = std::fs::read(&file).with_context(|| format!("{} can't be read", file.display()))?;
             let answer = acting.officer()?.post_bytes("/treasury/v1/statements", "application/xml", &xml)?;
-            println!("{}", String::from_utf8_lossy(&answer));
+            print_import(&serde_json::from_slice(&answer)?);
             Ok(())
         }
         Command::Merchant { name, unit, iban, till, acting } => {
@@ -316,16 +321,18 @@ fn run(command: Command) -> Result<()> {
             );
             Ok(())
         }
-        Command::Settle { unit, debtor, iban, out, acting } => {
-            let order = json!({"unit": unit, "debtor_name": debtor, "debtor_iban": iban});
-            let settlement: Settlement = acting.officer()?.post("/treasury/v1/settlements", &order)?;
+        Command::Settle { unit, debtor, iban, again, out, acting } => {
+            let officer = acting.officer()?;
+            let settlement = if again {
+                let made: Vec<Settlement> = officer.get("/treasury/v1/settlements")?;
+                made.into_iter().rfind(|made| made.unit == unit).context("no payment file was written yet")?
+            } else {
+                let order = json!({"unit": unit, "debtor_name": debtor, "debtor_iban": iban});
+                officer.post("/treasury/v1/settlements", &order)?
+            };
             data::write_private(&out, settlement.pain001.as_bytes())?;
-            println!(
-                "{} payments, {} in all (minor units), in {}",
-                settlement.payments,
-                settlement.total_minor,
-                out.display()
-            );
+            let total = show(settlement.total_minor, &settlement.unit);
+            println!("{} payments, {total} {} in all, in {}", settlement.payments, settlement.unit, out.display());
             Ok(())
         }
         Command::Totals { acting } => {
@@ -400,13 +407,13 @@ fn print_audit(data: &Path, json: bool) -> Result<()> {
     } else {
         for (unit, totals) in &report.totals {
             println!(
-                "{unit}: funded {} = available {} + committed {} + outstanding {} + merchants {} + paid out {} (minor units)",
-                totals.funded_minor,
-                totals.available_minor,
-                totals.committed_minor,
-                totals.outstanding_minor,
-                totals.merchants_minor,
-                totals.paid_out_minor
+                "{unit}: funded {} = available {} + committed {} + outstanding {} + merchants {} + paid out {}",
+                show(totals.funded_minor, unit),
+                show(totals.available_minor, unit),
+                show(totals.committed_minor, unit),
+                show(totals.outstanding_minor, unit),
+                show(totals.merchants_minor, unit),
+                show(totals.paid_out_minor, unit)
             );
         }
         println!("{} people, {} log entries", report.people, report.log_entries);
@@ -460,22 +467,28 @@ fn enrol_file(file: &Path, map: &Path, acting: &Acting, refused: Option<&Path>, 
 }
 
 fn runs(command: RunCommand) -> Result<()> {
-    let show = |run: &Run| {
+    let print = |run: &Run| {
         println!(
-            "run: {}\nprogramme: {}\nstate: {}\npeople: {}\ntotal (minor units): {}\nhash: {}",
-            run.id, run.programme, run.state, run.lines, run.total_minor, run.hash
+            "run: {}\nprogramme: {}\nstate: {}\npeople: {}\ntotal: {} {}\nhash: {}",
+            run.id,
+            run.programme,
+            run.state,
+            run.lines,
+            show(run.total_minor, &run.unit),
+            run.unit,
+            run.hash
         );
     };
     match command {
         RunCommand::Prepare { programme, acting } => {
-            show(&acting.officer()?.post(&format!("/registry/v1/programmes/{programme}/run"), &json!({}))?);
+            print(&acting.officer()?.post(&format!("/registry/v1/programmes/{programme}/run"), &json!({}))?);
         }
         RunCommand::Approve { run, hash, acting } => {
-            show(&acting.officer()?.post(&format!("/registry/v1/runs/{run}/approval"), &json!({"hash": hash}))?);
+            print(&acting.officer()?.post(&format!("/registry/v1/runs/{run}/approval"), &json!({"hash": hash}))?);
         }
         RunCommand::List { acting } => {
             let runs: Vec<Run> = acting.officer()?.get("/registry/v1/runs")?;
-            runs.iter().for_each(show);
+            runs.iter().for_each(print);
         }
     }
     Ok(())
@@ -493,6 +506,20 @@ fn print_statement(id: &str, unit: &str, opening: &str, deposits: &[String], con
     let statement = bank::statement(id, unit, read_amount(opening, unit)?, &deposits, confirm.as_deref());
     println!("{}", statement.context("the balance is less than what is paid")?);
     Ok(())
+}
+
+fn print_import(imported: &Imported) {
+    let (statement, unit) = (&imported.statement, &imported.unit);
+    println!("statement {statement}: {} {unit} credited to programmes", show(imported.funded_minor, unit));
+    println!("{} {unit} of payments to merchants confirmed", show(imported.confirmed_minor, unit));
+    if !imported.unmatched.is_empty() {
+        println!("look at these with the bank, they match nothing here: {}", imported.unmatched.join(", "));
+    }
+}
+
+/// An amount as people write it.
+fn show(amount_minor: u64, unit: &str) -> String {
+    terminal::display::format_amount(Amount::new(amount_minor), treasury::money::exponent(unit).unwrap_or(0))
 }
 
 /// Reads an amount as people write it.

@@ -125,10 +125,15 @@ impl Services {
             .route("/audit/v1/report", get(report))
             .route("/audit/v1/totals", post(totals))
             .with_state(self.clone());
+        let treasury = treasury::api::router(
+            self.treasury.clone(),
+            Arc::new(RegistryDesk(self.registry.clone())),
+            Arc::new(Feed(self.mint.clone())),
+        );
         mint::api::router(self.mint.clone())
             .nest("/registry", registry::api::router(self.registry.clone()))
             .nest("/credential", credential::api::router(self.issuer.clone()))
-            .nest("/treasury", treasury::api::router(self.treasury.clone(), crate::wiring::shared(&self.registry)))
+            .nest("/treasury", treasury)
             .nest("/log", transparency::api::router(self.log.clone()))
             .merge(officers)
     }

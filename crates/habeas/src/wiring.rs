@@ -2,8 +2,6 @@
 //!
 //! Read this file to know everything that one service can learn from another.
 
-use std::sync::Arc;
-
 use cashu::{Amount, Unit};
 use credential::Attributes;
 use registry::person::Attribute;
@@ -197,9 +195,4 @@ impl treasury::api::FinanceAuth for RegistryDesk {
     fn is_finance_officer(&self, token: &str) -> bool {
         self.0.actor(token).is_ok_and(|actor| actor.role == registry::officers::Role::FinanceOfficer)
     }
-}
-
-/// The registry's handle for shared use.
-pub fn shared(registry: &Registry) -> Arc<RegistryDesk> {
-    Arc::new(RegistryDesk(registry.clone()))
 }

@@ -29,6 +29,9 @@ fn played() -> (tempfile::TempDir, std::path::PathBuf) {
         "settle --debtor Programme --iban GB82WEST12345698765432 --out {} --as fina",
         payments.display()
     ));
+    let again = programme.files.join("again.xml");
+    programme.good(&format!("settle --again --out {} --as fina", again.display()));
+    assert_eq!(fs::read(&again).unwrap(), fs::read(&payments).unwrap());
     let statement = programme.files.join("S-2.xml");
     let stray = "RF18539007547034=1.00";
     fs::write(

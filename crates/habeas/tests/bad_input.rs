@@ -99,6 +99,7 @@ fn programmes_and_runs_that_can_not_be() {
     bad(&format!("wallet collect --wallet {}", wallet.display()), &["nothing to collect"]);
     programme
         .bad("settle --debtor P --iban GB82WEST12345698765432 --out x.xml --as fina", &["no merchant has a balance"]);
+    programme.bad("settle --debtor P --iban GB00 --out x.xml --as fina", &["not an IBAN"]);
     programme.bad("merchant Shop --iban GB00WEST12345698765432 --till x.json --as fina", &["not an IBAN"]);
     let statement = programme.files.join("statement.xml");
     fs::write(&statement, "<Document/>").unwrap();

@@ -60,6 +60,8 @@ pub struct Run {
     pub hash: String,
     /// How many people.
     pub lines: u64,
+    /// The programme's currency.
+    pub unit: String,
     /// How much in all, in minor units.
     pub total_minor: u64,
     /// Who prepared it.
@@ -153,6 +155,7 @@ impl Registry {
             state: "prepared".into(),
             hash: hash_of(&programme.id, people.iter().map(|person| (person.as_str(), programme.amount_minor))),
             lines: people.len() as u64,
+            unit: programme.unit.clone(),
             total_minor: programme.amount_minor.saturating_mul(people.len() as u64),
             prepared_by: actor.id.clone(),
             approved_by: None,
@@ -258,7 +261,8 @@ impl Registry {
     pub fn runs(&self) -> Result<Vec<Run>, RegistryError> {
         let database = self.connection();
         let mut statement = database.prepare_cached(
-            "SELECT id, programme, state, hash, lines, total_minor, prepared_by, approved_by FROM runs ORDER BY id",
+            "SELECT runs.id, programme, state, hash, lines, total_minor, prepared_by, approved_by, unit
+             FROM runs JOIN programmes ON programmes.id = programme ORDER BY runs.id",
         )?;
         let runs = statement.query_map([], read_run)?.collect::<Result<_, _>>()?;
         Ok(runs)
@@ -289,6 +293,7 @@ fn read_run(row: &Row<'_>) -> rusqlite::Result<Run> {
         total_minor: row.get(5)?,
         prepared_by: row.get(6)?,
         approved_by: row.get(7)?,
+        unit: row.get(8)?,
     })
 }
 

@@ -58,5 +58,11 @@ CREATE TABLE unmatched (
     direction TEXT NOT NULL, row_mac BLOB
 ) STRICT;
 
+-- Payment files as they were written, so that one that got lost on its way to the bank is sent again and not made anew.
+CREATE TABLE settlements (
+    id TEXT PRIMARY KEY, at INTEGER NOT NULL, unit TEXT NOT NULL, payments INTEGER NOT NULL, total_minor INTEGER NOT NULL,
+    pain001 TEXT NOT NULL, row_mac BLOB
+) STRICT;
+
 -- How far the mint's events have been read.
 CREATE TABLE cursor (one INTEGER PRIMARY KEY CHECK (one = 1), event INTEGER NOT NULL, row_mac BLOB) STRICT;

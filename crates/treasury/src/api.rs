@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::{Treasury, TreasuryError};
+use crate::{MintFeed, Treasury, TreasuryError};
 
 /// The largest request that is read; a statement is the largest.
 const BODY_MAX_LEN: usize = 64 * 1024 * 1024;
@@ -22,21 +22,22 @@ pub trait FinanceAuth: Send + Sync {
     fn is_finance_officer(&self, token: &str) -> bool;
 }
 
-/// The treasury's routes.
-pub fn router(treasury: Treasury, auth: Arc<dyn FinanceAuth>) -> Router {
+/// The treasury's routes. Answers about balances first read what has happened at the mint.
+pub fn router(treasury: Treasury, auth: Arc<dyn FinanceAuth>, mint: Arc<dyn MintFeed>) -> Router {
     Router::new()
         .route("/v1/statements", post(import))
         .route("/v1/merchants", post(register_merchant).get(merchants))
-        .route("/v1/settlements", post(settle))
+        .route("/v1/settlements", post(settle).get(settlements))
         .route("/v1/totals/{unit}", get(totals))
         .layer(DefaultBodyLimit::max(BODY_MAX_LEN))
-        .with_state(Service { treasury, auth })
+        .with_state(Service { treasury, auth, mint })
 }
 
 #[derive(Clone)]
 struct Service {
     treasury: Treasury,
     auth: Arc<dyn FinanceAuth>,
+    mint: Arc<dyn MintFeed>,
 }
 
 #[derive(Deserialize)]
@@ -63,8 +64,10 @@ async fn register_merchant(State(service): State<Service>, headers: HeaderMap, b
 }
 
 async fn merchants(State(service): State<Service>, headers: HeaderMap) -> Response {
+    let mint = service.mint.clone();
     service
-        .officer_work(&headers, |treasury| {
+        .officer_work(&headers, move |treasury| {
+            treasury.sync(&*mint)?;
             let merchants = treasury.merchants()?;
             let line = |(merchant, owed, settling)| json!({"merchant": merchant, "owed_minor": owed, "settling_minor": settling});
             Ok(merchants.into_iter().map(line).collect::<Vec<_>>())
@@ -74,15 +77,25 @@ async fn merchants(State(service): State<Service>, headers: HeaderMap) -> Respon
 
 async fn settle(State(service): State<Service>, headers: HeaderMap, body: Bytes) -> Response {
     let Ok(new) = serde_json::from_slice::<NewSettlement>(&body) else { return unreadable() };
+    let mint = service.mint.clone();
     service
         .officer_work(&headers, move |treasury| {
+            treasury.sync(&*mint)?;
             treasury.prepare_settlement(&new.unit, &new.debtor_name, &new.debtor_iban)
         })
         .await
 }
 
+async fn settlements(State(service): State<Service>, headers: HeaderMap) -> Response {
+    service.officer_work(&headers, Treasury::settlements).await
+}
+
 async fn totals(State(service): State<Service>, Path(unit): Path<String>) -> Response {
-    work(service.treasury, move |treasury| treasury.totals(&unit)).await
+    let work_on = move |treasury: &Treasury| {
+        treasury.sync(&*service.mint)?;
+        treasury.totals(&unit)
+    };
+    work(service.treasury, work_on).await
 }
 
 impl Service {

@@ -130,15 +130,9 @@ impl Treasury {
     /// For a unit that is not a currency, an IBAN with wrong check digits, or a name that is empty or too long.
     pub fn register_merchant(&self, name: &str, unit: &str, iban: &str) -> Result<Merchant, TreasuryError> {
         exponent(unit).ok_or_else(|| TreasuryError::UnknownUnit(unit.to_owned()))?;
-        let iban: String = iban.chars().filter(|c| !c.is_whitespace()).collect();
-        if !is_iban(&iban) {
-            return Err(TreasuryError::BadIban);
-        }
-        if !(1..=70).contains(&name.trim().chars().count()) {
-            return Err(TreasuryError::BadName);
-        }
+        let (name, iban) = account_holder(name, iban)?;
         let id = uuid::Uuid::now_v7().simple().to_string();
-        let merchant = Merchant { id, name: name.trim().to_owned(), unit: unit.to_owned(), iban };
+        let merchant = Merchant { id, name, unit: unit.to_owned(), iban };
         self.connection().execute(
             "INSERT INTO merchants (id, name, unit, iban) VALUES (?1, ?2, ?3, ?4)",
             params![merchant.id, merchant.name, merchant.unit, merchant.iban],
@@ -432,6 +426,18 @@ pub(crate) fn row_hash(previous: &[u8], seq: u64, at: u64, movement: &Movement<'
 }
 
 /// What an account holds, credits less debits.
+/// A name and an IBAN as a bank file carries them.
+pub(crate) fn account_holder(name: &str, iban: &str) -> Result<(String, String), TreasuryError> {
+    let iban: String = iban.chars().filter(|c| !c.is_whitespace()).collect();
+    if !is_iban(&iban) {
+        return Err(TreasuryError::BadIban);
+    }
+    if !(1..=70).contains(&name.trim().chars().count()) || name.chars().any(char::is_control) {
+        return Err(TreasuryError::BadName);
+    }
+    Ok((name.trim().to_owned(), iban))
+}
+
 pub(crate) fn balance(database: &Connection, account: &str) -> Result<u64, TreasuryError> {
     let sums: Option<(u64, u64)> = database
         .prepare_cached("SELECT debit_minor, credit_minor FROM balances WHERE account = ?1")?

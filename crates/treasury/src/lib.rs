@@ -99,7 +99,7 @@ pub enum MintEvent {
 }
 
 /// The mint's events, in order, each with its number (1, 2, 3, …).
-pub trait MintFeed {
+pub trait MintFeed: Send + Sync {
     /// Events after number `cursor`, at most `limit`.
     ///
     /// # Errors

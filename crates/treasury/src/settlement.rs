@@ -2,10 +2,11 @@
 
 use jiff::Timestamp;
 use quick_xml::escape::escape;
+use rusqlite::params;
 use serde::{Deserialize, Serialize};
 
 use crate::TreasuryError;
-use crate::ledger::{Movement, Treasury, balance, book};
+use crate::ledger::{Movement, Treasury, account_holder, balance, book};
 use crate::money::{exponent, format_minor};
 
 /// A payment file and what is in it.
@@ -13,6 +14,8 @@ use crate::money::{exponent, format_minor};
 pub struct Settlement {
     /// The message id.
     pub id: String,
+    /// Its currency.
+    pub unit: String,
     /// How many payments.
     pub payments: usize,
     /// Their sum in minor units.
@@ -33,7 +36,8 @@ impl Treasury {
     /// `debtor_name` and `debtor_iban` are the programme's account at the bank.
     ///
     /// # Errors
-    /// [`TreasuryError::NothingToSettle`] when nobody is owed anything, or the database can't be written.
+    /// [`TreasuryError::NothingToSettle`] when nobody is owed anything, an unknown unit, a wrong name or IBAN, or the database can't
+    /// be written.
     pub fn prepare_settlement(
         &self,
         unit: &str,
@@ -41,6 +45,7 @@ impl Treasury {
         debtor_iban: &str,
     ) -> Result<Settlement, TreasuryError> {
         let exponent = exponent(unit).ok_or_else(|| TreasuryError::UnknownUnit(unit.to_owned()))?;
+        let (debtor_name, debtor_iban) = account_holder(debtor_name, debtor_iban)?;
         let merchants = self.merchants()?;
         let at = self.clock.unix_now();
         // 32 hex digits: end-to-end and message ids have at most 35 characters.
@@ -68,10 +73,34 @@ impl Treasury {
                 return Err(TreasuryError::NothingToSettle);
             }
             let total_minor = payments.iter().map(|payment| payment.amount_minor).sum();
-            let debtor = (debtor_name, debtor_iban);
+            let debtor = (debtor_name.as_str(), debtor_iban.as_str());
             let pain001 = pain_001(&message_id, at, unit, exponent, total_minor, debtor, &payments);
-            Ok(Settlement { id: message_id, payments: payments.len(), total_minor, pain001 })
+            transaction.execute(
+                "INSERT INTO settlements (id, at, unit, payments, total_minor, pain001) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                params![message_id, at, unit, payments.len(), total_minor, pain001],
+            )?;
+            Ok(Settlement { id: message_id, unit: unit.to_owned(), payments: payments.len(), total_minor, pain001 })
         })
+    }
+
+    /// All payment files, oldest first: one that got lost on its way to the bank is found here.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn settlements(&self) -> Result<Vec<Settlement>, TreasuryError> {
+        let database = self.connection();
+        let mut rows = database
+            .prepare_cached("SELECT id, unit, payments, total_minor, pain001 FROM settlements ORDER BY at, id")?;
+        let settlement = |row: &rusqlite::Row<'_>| {
+            Ok(Settlement {
+                id: row.get(0)?,
+                unit: row.get(1)?,
+                payments: row.get(2)?,
+                total_minor: row.get(3)?,
+                pain001: row.get(4)?,
+            })
+        };
+        Ok(rows.query_map([], settlement)?.collect::<Result<_, _>>()?)
     }
 }
 

@@ -17,6 +17,8 @@ const NAMESPACE: &str = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08";
 pub struct Imported {
     /// The statement's id.
     pub statement: String,
+    /// The account's currency.
+    pub unit: String,
     /// Deposits credited to programmes, in minor units.
     pub funded_minor: u64,
     /// Payments to merchants confirmed, in minor units.
@@ -163,7 +165,7 @@ impl Treasury {
             if fresh == 0 {
                 return Err(TreasuryError::StatementRepeated(id.clone()));
             }
-            let mut imported = Imported { statement: id.clone(), ..Imported::default() };
+            let mut imported = Imported { statement: id.clone(), unit: unit.clone(), ..Imported::default() };
             for booking in &bookings {
                 let reference = format!("{id}/{}", booking.reference);
                 let movement = if booking.credit {

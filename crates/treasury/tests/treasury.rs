@@ -75,7 +75,10 @@ fn money_goes_from_the_bank_through_people_to_merchants_and_the_books_close() {
     let settlement = treasury.prepare_settlement("usd", "Pension office", "GB82WEST12345698765432").unwrap();
     assert_eq!((settlement.payments, settlement.total_minor), (1, 1_234));
     assert!(settlement.pain001.contains("<InstdAmt Ccy=\"USD\">12.34</InstdAmt>"));
-    assert!(matches!(treasury.prepare_settlement("usd", "x", "y"), Err(TreasuryError::NothingToSettle)));
+    assert!(matches!(
+        treasury.prepare_settlement("usd", "x", "GB82WEST12345698765432"),
+        Err(TreasuryError::NothingToSettle)
+    ));
     let confirmed = bank::statement("S-2", "usd", 10_000, &[], Some(&settlement.pain001)).unwrap();
     assert_eq!(treasury.import_statement(confirmed.as_bytes()).unwrap().confirmed_minor, 1_234);
     let totals = treasury.totals("usd").unwrap();
