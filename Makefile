@@ -21,18 +21,17 @@ demo: ## play a whole programme, from enrolment to settlement, and check every s
 	@cargo build --release -p habeas
 	@target/release/habeas demo --people $(PEOPLE)
 
-test: setup lint ## all tests; a failed one fails the command
+test: lint ## all tests; a failed one fails the command
 	@echo "== unit and integration tests"
 	cargo test --workspace --quiet
 	@echo "== third-party clients against a running habeas"
 	scripts/clients.sh
 
-lint: ## formatting, clippy, the architecture's rules, licences
+lint: setup ## formatting, clippy, the architecture's rules, licences
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	scripts/architecture.py
-	@if command -v cargo-deny >/dev/null; then cargo deny --log-level error check bans licenses sources; \
-	 else echo "NOT CHECKED: licences and sources (cargo install --locked cargo-deny, then make lint)"; fi
+	cargo deny --log-level error check bans licenses sources
 
 bench: ## the figures of bench/README.md
 	bench/demo.sh

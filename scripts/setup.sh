@@ -23,6 +23,12 @@ fi
 need cargo || { echo "Habeas needs Rust (cargo) 1.95 or newer: install it with rustup, then run this again" >&2; exit 1; }
 [ "${1:-}" = build ] && exit 0
 
+# Licences, bans and sources of the crates: compiled once, from its lock file.
+if ! cargo deny --version >/dev/null 2>&1; then
+    echo "== compiling cargo-deny (once; some four minutes on two cores)"
+    cargo install --locked --quiet cargo-deny@0.20.2
+fi
+
 need node || { echo "the third-party clients need Node 20 or newer: install Debian's nodejs and npm, then run this again" >&2; exit 1; }
 for client in tests/clients/*/package.json; do
     folder=$(dirname "$client")

@@ -63,6 +63,10 @@ error_codes! {
     TooManyInputs = 11014, "max inputs exceeded";
     /// NUT-03, 04, 05.
     TooManyOutputs = 11015, "max outputs exceeded";
+    /// NUT-29.
+    DuplicateQuotes = 11016, "duplicate quote ids provided";
+    /// NUT-29.
+    BatchTooLarge = 11017, "max batch size exceeded";
     /// NUT-02, 04.
     KeysetUnknown = 12001, "keyset is not known";
     /// NUT-02, 03, 04.

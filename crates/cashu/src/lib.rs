@@ -1,16 +1,17 @@
 //! The Cashu protocol: what a mint, a wallet and a till say to one another, and the arithmetic behind it.
 //!
-//! In scope: the types of NUT-00 to 07, 09, 12, 13, 18 and 20 as they stand in JSON, CBOR and token strings,
+//! In scope: the types of NUT-00 to 07, 09, 10 to 14, 18, 20 and 29 as they stand in JSON, CBOR and token strings,
 //! the blind Diffie-Hellman key exchange, DLEQ proofs, keyset ids and deterministic secrets.
 //! Out of scope: HTTP, storage, clocks, randomness (a caller passes it in) and any decision of a mint or a wallet.
 //!
 //! In the order in which a payment passes through them:
 //! [`amount`] → [`keyset`] → [`secret`] (what a wallet blinds) → [`bdhke`] (blind, sign, unblind, verify) →
-//! [`dleq`] → [`messages`] (what travels) → [`quote`] (who may mint) → [`token`] and [`payment_request`] (what people hand over) →
+//! [`dleq`] → [`conditions`] (what a locked token asks for) → [`messages`] (what travels) → [`quote`] (who may mint) → [`token`] and [`payment_request`] (what people hand over) →
 //! [`error`] (the protocol's own codes).
 
 pub mod amount;
 pub mod bdhke;
+pub mod conditions;
 pub mod dleq;
 pub mod error;
 pub mod keyset;

@@ -1,6 +1,6 @@
 //! What travels between wallet and mint in JSON (NUT-00, 03, 04, 05, 07, 09).
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::dleq::{Dleq, ProofDleq};
 use crate::keyset::KeysetInfo;
@@ -96,6 +96,40 @@ pub struct MintRequest {
     pub signature: Option<String>,
 }
 
+/// `POST /v1/mint/{method}/batch` (NUT-29): several quotes at once, or none.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MintBatchRequest {
+    /// The quotes' ids.
+    pub quotes: Vec<String>,
+    /// What each quote is expected to bring; each must be the quote's own amount where it is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quote_amounts: Option<Vec<Amount>>,
+    /// What is to be signed; the sum is that of the quotes' amounts.
+    pub outputs: Vec<BlindedMessage>,
+    /// For each quote the signature of its key over its id and all outputs; `null` for one without a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signatures: Option<Vec<Option<String>>>,
+}
+
+/// `POST /v1/mint/quote/{method}/check` (NUT-29).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct QuoteCheckRequest {
+    /// The quotes' ids, none twice.
+    pub quotes: Vec<String>,
+}
+
+/// `POST /v1/mint/quote/{method}` (NUT-04, NUT-20).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MintQuoteRequest {
+    /// How much.
+    pub amount: Amount,
+    /// In which unit.
+    pub unit: Unit,
+    /// The key that is to sign the mint request; without one anybody who knows the quote can mint it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pubkey: Option<Point>,
+}
+
 /// The state of a mint quote (NUT-04).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -175,6 +209,14 @@ pub struct MeltRequest {
     pub quote: String,
     /// What is spent.
     pub inputs: Vec<Proof>,
+    /// Blank outputs for change (NUT-08). A settlement has none: they are signed by `SIG_ALL` and otherwise ignored.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "null_is_none")]
+    pub outputs: Vec<BlindedMessage>,
+}
+
+/// Some wallets write `null` for a list that they leave out.
+fn null_is_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<BlindedMessage>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
 /// `POST /v1/checkstate` (NUT-07).
@@ -205,7 +247,7 @@ pub struct ProofStateEntry {
     pub y: Point,
     /// Where it stands.
     pub state: ProofState,
-    /// The witness it was spent with; our mint keeps none.
+    /// The witness it was spent with, if it was locked (NUT-14).
     #[serde(default)]
     pub witness: Option<String>,
 }

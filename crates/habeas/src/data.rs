@@ -3,6 +3,7 @@
 //! ```text
 //! DATA/lock              held by the running server
 //! DATA/server.json       where it listens
+//! DATA/sandbox           there if the money is worth nothing
 //! DATA/officers/*.token  the bearer tokens of officers who work on this machine (mode 0600)
 //! DATA/registry/ mint/ treasury/ credential/ log/   each service's own database and keys
 //! ```
@@ -14,6 +15,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
+
+/// Marks the data folder of a sandbox.
+const SANDBOX_MARK: &str = "sandbox";
 
 /// A data folder.
 #[derive(Clone)]
@@ -59,6 +63,16 @@ impl DataFolder {
     /// The folder itself.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Whether its money is worth nothing.
+    pub fn is_sandbox(&self) -> bool {
+        self.root.join(SANDBOX_MARK).exists()
+    }
+
+    /// Marks it as a sandbox, for good.
+    pub fn mark_sandbox(&self) -> Result<()> {
+        write_private(&self.root.join(SANDBOX_MARK), b"The money in this folder is worth nothing.\n")
     }
 
     /// The folder of a service.

@@ -15,6 +15,7 @@ use jiff::Timestamp;
 use mdoc::DOC_TYPE;
 use mdoc::transcript::PresentationRequest;
 use mdoc::verify::verify;
+use mint::Options;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -103,7 +104,7 @@ struct Token {
 pub fn run(data: &DataFolder, people: &Path, map: &Path, seed: u64) -> Result<Summary> {
     let begin = Instant::now();
     let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
-    let server = Server::start(data, listen)?;
+    let server = Server::start(data, listen, Options::default())?;
     say(&format!("services listen at {}", server.url));
     let services = Services {
         mint: server.url.clone(),

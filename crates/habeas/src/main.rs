@@ -22,6 +22,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use cashu::Amount;
 use clap::{Parser, Subcommand};
+use mint::Options;
 use registry::runs::{NewProgramme, Run};
 use serde_json::{Value, json};
 use treasury::bank::{self, Deposit};
@@ -52,6 +53,12 @@ enum Command {
         /// Where to listen
         #[arg(long, default_value = "127.0.0.1:4280")]
         listen: SocketAddr,
+        /// Offer worthless money to everybody, for wallet developers and load tests; no programme can be in the same folder
+        #[arg(long)]
+        sandbox: bool,
+        /// Fee for each token that is spent, in thousandths of the minor unit (NUT-02); for keysets made from now on
+        #[arg(long, default_value_t = 0)]
+        input_fee_ppk: u64,
     },
     /// Play a whole programme, from enrolment to settlement, and check every step
     Demo {
@@ -278,7 +285,7 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { data, listen } => up(&data, listen),
+        Command::Up { data, listen, sandbox, input_fee_ppk } => up(&data, listen, Options { sandbox, input_fee_ppk }),
         Command::Demo { people, map, json, seed, data } => demo(&people, map, json, seed, data),
         Command::Audit { data, json } => print_audit(&data, json),
         Command::Officer { name, role, data } => {
@@ -350,9 +357,9 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
-fn up(data: &Path, listen: SocketAddr) -> Result<()> {
+fn up(data: &Path, listen: SocketAddr, options: Options) -> Result<()> {
     let data = DataFolder::create(data)?;
-    let server = Server::start(&data, listen)?;
+    let server = Server::start(&data, listen, options)?;
     println!("mint: {0}\nregistry: {0}/registry\nlog: {0}/log\nlog key: {1}", server.url, server.services.log.vkey());
     println!("data: {}; stop with Ctrl-C", data.root().display());
     server::wait_for_signal()?;
@@ -395,7 +402,8 @@ fn print_audit(data: &Path, json: bool) -> Result<()> {
     let data = DataFolder::existing(data)?;
     let report: AuditReport = match data.try_lock()? {
         Some(_lock) => {
-            let services = services::Services::open(&data)?;
+            let services =
+                services::Services::open(&data, Options { sandbox: data.is_sandbox(), ..Options::default() })?;
             let report = services.audit()?;
             services.close();
             report

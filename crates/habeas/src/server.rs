@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow};
+use mint::Options;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -23,9 +24,9 @@ pub struct Server {
 
 impl Server {
     /// Opens a data folder and serves it at `listen`. Port 0 takes a free one.
-    pub fn start(data: &DataFolder, listen: SocketAddr) -> Result<Self> {
+    pub fn start(data: &DataFolder, listen: SocketAddr, options: Options) -> Result<Self> {
         let lock = data.lock()?;
-        let services = Services::open(data)?;
+        let services = Services::open(data, options)?;
         services.sync()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
         let listener = runtime

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use credential::Issuer;
-use mint::Mint;
+use mint::{Mint, Options};
 use registry::Registry;
 use registry::officers::Role;
 use tlog::entry::Entry;
@@ -19,7 +19,7 @@ use treasury::Treasury;
 
 use crate::audit::{self, AuditReport};
 use crate::data::DataFolder;
-use crate::wiring::{Feed, Orders, PublicLog, RegistryDesk, SystemClock, TreasuryDesk};
+use crate::wiring::{Feed, NoFunds, Orders, PublicLog, RegistryDesk, SystemClock, TreasuryDesk};
 
 /// The name of the log, as in its key and checkpoints.
 pub const LOG_ORIGIN: &str = "habeas.example/log";
@@ -43,15 +43,30 @@ pub struct Services {
 
 impl Services {
     /// Opens the services of a folder. A first start makes keys, announces them, and makes the officer `admin`.
-    pub fn open(data: &DataFolder) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When a store can't be used; when a sandbox is asked for on the folder of a programme, or the other way round.
+    pub fn open(data: &DataFolder, options: Options) -> Result<Self> {
+        if options.sandbox != data.is_sandbox() && data.service("registry").exists() {
+            bail!(
+                "{} {} a sandbox: a sandbox's money is worth nothing, so it never shares a folder with a programme; choose \
+                 another with --data",
+                data.root().display(),
+                if options.sandbox { "is not" } else { "is" }
+            );
+        }
+        if options.sandbox {
+            data.mark_sandbox()?;
+        }
         let log = Log::open(&data.service("log"), LOG_ORIGIN)?;
         let public_log = Arc::new(PublicLog(log.clone()));
         let clock = Arc::new(SystemClock);
         let treasury = Treasury::open(&data.service("treasury"), clock.clone())?;
         let desk = Arc::new(TreasuryDesk(treasury.clone()));
-        let mint = Mint::open(&data.service("mint"), public_log.clone(), desk.clone(), clock.clone())?;
+        let mint = Mint::open(&data.service("mint"), public_log.clone(), desk.clone(), clock.clone(), options)?;
         let orders = Arc::new(Orders { treasury: treasury.clone(), mint: mint.clone() });
-        let registry = Registry::open(&data.service("registry"), public_log.clone(), desk, orders, clock.clone())?;
+        let funds: Arc<dyn registry::Funds> = if options.sandbox { Arc::new(NoFunds) } else { desk };
+        let registry = Registry::open(&data.service("registry"), public_log.clone(), funds, orders, clock.clone())?;
         let source = Arc::new(RegistryDesk(registry.clone()));
         let issuer = Issuer::open(&data.service("credential"), source, &*public_log, clock)?;
         let services = Services { log, treasury, mint, registry, issuer };

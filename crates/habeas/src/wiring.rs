@@ -130,6 +130,19 @@ impl registry::Funds for TreasuryDesk {
     }
 }
 
+/// The funds of a sandbox: none, so that no programme can be set up in it.
+pub struct NoFunds;
+
+impl registry::Funds for NoFunds {
+    fn register(&self, _: &registry::runs::Programme) -> Result<String, String> {
+        Err("this is a sandbox, whose money is worth nothing: no programme can be set up in it".into())
+    }
+
+    fn commit(&self, _: &str, _: &str, _: u64) -> Result<(), String> {
+        Err("this is a sandbox: it has no funds".into())
+    }
+}
+
 /// Orders for quotes: the treasury notes them against the run, then the mint stores them. Neither is told of a person.
 pub struct Orders {
     /// Keeps the funds.

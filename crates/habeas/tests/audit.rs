@@ -88,7 +88,8 @@ fn a_row_changed_in_any_column_of_any_table_is_named() {
         }
     }
     assert!(tried > 60, "only {tried} columns");
-    for table in Table::ALL {
+    // Nothing was locked here; crates/mint/tests/mint.rs has a witness.
+    for table in Table::ALL.into_iter().filter(|table| *table != Table::Witnesses) {
         attack(&data, &format!("of {}", table.name()), |copied| {
             let seed = MintSeed::open(&copied.join("mint/mint.seed")).unwrap();
             let store = Store::open(&copied.join("mint/store"), &seed).unwrap();

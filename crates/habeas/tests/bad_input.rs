@@ -157,6 +157,28 @@ fn one_server_a_folder() {
 }
 
 #[test]
+fn a_sandbox_and_a_programme_never_share_a_folder() {
+    let programme = Programme::with_officers();
+    let Programme { up, data, files, temporary: _kept } = programme;
+    up.stop();
+    let none = ["worthless", "worth nothing", "--data"];
+    bad(&format!("up --sandbox --listen 127.0.0.1:0 --data {}", data.display()), &none[1..]);
+    let data = files.join("sandbox-data");
+    let up = Up::start_with(&data, "127.0.0.1:0", &["--sandbox"]).unwrap();
+    good(&format!("officer olga --role programme-officer --data {}", data.display()));
+    let programme = "programme Aid --unit usd --amount 5 --period 2026-12 --rule everyone --as olga";
+    bad(&format!("{programme} --data {}", data.display()), &["sandbox", "no programme"]);
+    let quote: serde_json::Value = ureq::post(format!("{}/v1/mint/quote/sandbox", up.url))
+        .send_json(serde_json::json!({"amount": 12, "unit": "sandbox"}))
+        .and_then(|mut answer| answer.body_mut().read_json())
+        .unwrap();
+    assert_eq!(quote["state"], "PAID");
+    up.stop();
+    bad(&format!("up --listen 127.0.0.1:0 --data {}", data.display()), &none[1..]);
+    assert!(good(&format!("audit --data {}", data.display())).trim_end().ends_with("balanced"));
+}
+
+#[test]
 fn a_damaged_store_is_named_and_left_as_it_is() {
     let programme = Programme::with_officers();
     let id = programme.enrolled_and_funded("4000.00");

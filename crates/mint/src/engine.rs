@@ -9,6 +9,7 @@ use std::thread::JoinHandle;
 use cashu::ErrorCode;
 
 use crate::MintError;
+use crate::changes::Changes;
 use crate::store::{Change, Store};
 
 /// How many changes may wait for the committer; past it callers are told to come back.
@@ -30,9 +31,10 @@ struct Waiting {
 
 impl Engine {
     /// Starts the committer of a store.
-    pub fn start(store: Arc<Store>, folder: String) -> Result<Self, MintError> {
+    pub fn start(store: Arc<Store>, folder: String, listeners: Changes) -> Result<Self, MintError> {
         let (queue, waiting) = sync_channel(WAITING_MAX);
-        let committer = std::thread::Builder::new().name("mint-committer".into()).spawn(move || run(&store, &waiting));
+        let commit = move || run(&store, &waiting, &listeners);
+        let committer = std::thread::Builder::new().name("mint-committer".into()).spawn(commit);
         let committer =
             committer.map_err(|error| MintError::Store { folder: folder.clone(), detail: error.to_string() })?;
         Ok(Engine { queue: Mutex::new(Some(queue)), committer: Mutex::new(Some(committer)), folder })
@@ -72,13 +74,14 @@ impl Drop for Engine {
 }
 
 /// After a failed commit the committer stops: what the store holds is known only after it is opened again.
-fn run(store: &Store, waiting: &Receiver<Waiting>) {
+fn run(store: &Store, waiting: &Receiver<Waiting>, listeners: &Changes) {
     while let Ok(first) = waiting.recv() {
         let mut batch = vec![first];
         batch.extend(waiting.try_iter().take(BATCH_MAX - 1));
         let (changes, answers): (Vec<Change>, Vec<_>) = batch.into_iter().map(|w| (w.change, w.answer)).unzip();
         match store.commit(&changes) {
             Ok(outcomes) => {
+                listeners.tell(changes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(c, _)| c));
                 for (answer, outcome) in answers.into_iter().zip(outcomes) {
                     let _ = answer.send(Ok(outcome));
                 }

@@ -81,6 +81,9 @@ pub struct KeysetRecord {
     pub unit: Unit,
     /// Its quarter.
     pub quarter: Quarter,
+    /// Fee for each input, in thousandths of the unit (NUT-02).
+    #[serde(default)]
+    pub input_fee_ppk: u64,
     /// Where the log announces it.
     pub log_index: u64,
 }
@@ -116,8 +119,9 @@ impl SigningKeyset {
         let keys: BTreeMap<Amount, Point> =
             (0..).zip(&secret).map(|(exponent, key)| (Amount::new(1 << exponent), Point::of_secret(key))).collect();
         let final_expiry = Some(record.quarter.end + SPENDABLE_AFTER_SECONDS);
-        let id = KeysetId::derive(&keys, &record.unit, 0, final_expiry);
-        let public = Keyset { id, unit: record.unit.clone(), active: None, input_fee_ppk: 0, final_expiry, keys };
+        let input_fee_ppk = record.input_fee_ppk;
+        let id = KeysetId::derive(&keys, &record.unit, input_fee_ppk, final_expiry);
+        let public = Keyset { id, unit: record.unit.clone(), active: None, input_fee_ppk, final_expiry, keys };
         SigningKeyset { record, public, secret }
     }
 

@@ -1,18 +1,20 @@
 //! The mint: signs e-cash blindly and remembers what was spent. It speaks the Cashu protocol and knows no person.
 //!
-//! In scope: keysets by period, swaps, minting against entitlements, redeeming into merchants' balances, restoring and state
-//! checks, and the feed of events that the treasury keeps its books from. Out of scope: who a quote is for (nobody tells it),
+//! In scope: keysets by period, swaps, spending conditions, minting against entitlements, redeeming into merchants' balances,
+//! restoring, state checks and subscriptions, and the feed of events that the treasury keeps its books from. Out of scope: who a quote is for (nobody tells it),
 //! who merchants are, and bank money.
 //!
 //! In the order in which a request passes: [`api`] (HTTP and JSON) → [`mint`] (the handle, one method an act) → [`rules`] (what a
-//! request must be; signs) → [`engine`] (batches) → [`store`] (one durable commit decides). Beside them: [`keysets`] and [`audit`].
+//! request must be; signs) → [`engine`] (batches) → [`store`] (one durable commit decides) → [`changes`] (who waits is told). Beside them: [`keysets`], [`socket`] and [`audit`].
 
 pub mod api;
 pub mod audit;
+pub mod changes;
 pub mod engine;
 pub mod keysets;
 pub mod mint;
 pub mod rules;
+pub mod socket;
 pub mod store;
 
 use cashu::{Amount, ErrorCode, KeysetId, Point, Unit};
@@ -46,6 +48,18 @@ impl From<ErrorCode> for MintError {
         MintError::Refused(code)
     }
 }
+
+/// How a mint is run.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// Fee for each input, in thousandths of the unit (NUT-02); for keysets made from now on.
+    pub input_fee_ppk: u64,
+    /// Offers the method `sandbox` in the unit `sandbox`, whose quotes count as paid at once: for wallet developers and load tests.
+    pub sandbox: bool,
+}
+
+/// The unit of the sandbox, worth nothing.
+pub const SANDBOX_UNIT: &str = "sandbox";
 
 /// Unix time.
 pub trait Clock: Send + Sync {

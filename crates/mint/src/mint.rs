@@ -1,20 +1,26 @@
 //! The mint as a handle: one method an act. Methods block (arithmetic, then the wait for the commit): call them off the async threads.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::{Arc, Mutex, RwLock};
 
 use cashu::keyset::KeysetInfo;
 use cashu::messages::{
-    CheckStateRequest, MeltQuoteRequest, MeltQuoteResponse, MeltQuoteState, MeltRequest, MintQuoteResponse,
-    MintQuoteState, MintRequest, ProofState, ProofStateEntry, RestoreRequest, RestoreResponse, SwapRequest,
+    CheckStateRequest, MeltQuoteRequest, MeltQuoteResponse, MeltQuoteState, MeltRequest, MintBatchRequest,
+    MintQuoteRequest, MintQuoteResponse, MintQuoteState, MintRequest, ProofState, ProofStateEntry, RestoreRequest,
+    RestoreResponse, SwapRequest,
 };
 use cashu::{Amount, BlindSignature, ErrorCode, Keyset, KeysetId, Unit, quote};
 
+use crate::changes::Changes;
 use crate::engine::Engine;
 use crate::keysets::{KeysetRecord, KeysetTable, MintSeed, Quarter, SigningKeyset};
-use crate::rules::{self, LOOKUPS_MAX};
-use crate::store::{Change, MeltQuote, MintQuote, Row, Store};
-use crate::{Clock, EntitlementQuote, KeysetLog, MintError, MintEvent, PublishedKeyset, SettlementDirectory};
+use crate::rules::{self, BATCH_MAX, LOOKUPS_MAX};
+use crate::store::{Change, MeltQuote, Method, MintQuote, Row, Store};
+use crate::{
+    Clock, EntitlementQuote, KeysetLog, MintError, MintEvent, Options, PublishedKeyset, SANDBOX_UNIT,
+    SettlementDirectory,
+};
 
 /// How long a merchant has to redeem against a quote.
 const MELT_QUOTE_SECONDS: u64 = 3_600;
@@ -28,6 +34,8 @@ pub struct Mint {
 struct Inner {
     store: Arc<Store>,
     engine: Engine,
+    changes: Changes,
+    options: Options,
     seed: MintSeed,
     keysets: RwLock<KeysetTable>,
     /// Held while a keyset is made, so that one unit and quarter gets one.
@@ -47,6 +55,7 @@ impl Mint {
         log: Arc<dyn KeysetLog>,
         merchants: Arc<dyn SettlementDirectory>,
         clock: Arc<dyn Clock>,
+        options: Options,
     ) -> Result<Self, MintError> {
         let name = folder.display().to_string();
         let failed = |error: std::io::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
@@ -57,10 +66,13 @@ impl Mint {
         for record in store.keysets()? {
             keysets = keysets.with(SigningKeyset::derive(&seed, record));
         }
-        let engine = Engine::start(store.clone(), name)?;
+        let changes = Changes::default();
+        let engine = Engine::start(store.clone(), name, changes.clone())?;
         let inner = Inner {
             store,
             engine,
+            changes,
+            options,
             seed,
             keysets: RwLock::new(keysets),
             making_keyset: Mutex::default(),
@@ -68,7 +80,21 @@ impl Mint {
             merchants,
             clock,
         };
-        Ok(Mint { inner: Arc::new(inner) })
+        let mint = Mint { inner: Arc::new(inner) };
+        if options.sandbox {
+            mint.ensure_keyset(&SANDBOX_UNIT.parse().expect("a unit"))?;
+        }
+        Ok(mint)
+    }
+
+    /// How it is run.
+    pub fn options(&self) -> Options {
+        self.inner.options
+    }
+
+    /// Tells what commits change.
+    pub fn changes(&self) -> &Changes {
+        &self.inner.changes
     }
 
     /// Finishes what waits and stops.
@@ -107,7 +133,13 @@ impl Mint {
             return Ok(keyset.public.id);
         }
         let number = table.next_number().ok_or_else(|| MintError::Log("there are too many keysets".into()))?;
-        let mut record = KeysetRecord { number, unit: unit.clone(), quarter: Quarter::of(now), log_index: 0 };
+        let mut record = KeysetRecord {
+            number,
+            unit: unit.clone(),
+            quarter: Quarter::of(now),
+            input_fee_ppk: self.inner.options.input_fee_ppk,
+            log_index: 0,
+        };
         let mut keyset = SigningKeyset::derive(&self.inner.seed, record.clone());
         let public = &keyset.public;
         let published = PublishedKeyset {
@@ -166,14 +198,14 @@ impl Mint {
         self.table().units()
     }
 
-    /// Exchanges tokens (NUT-03).
+    /// Exchanges tokens (NUT-03). The same request again gets the same answer (NUT-19, without end: the answer is computed again).
     ///
     /// # Errors
     /// The protocol's refusals, overload, or a store that can't be written.
     pub fn swap(&self, request: &SwapRequest) -> Result<Vec<BlindSignature>, MintError> {
         let (table, now) = (self.table(), self.now());
         let outputs = rules::check_outputs(&table, &request.outputs, now)?;
-        let inputs = rules::check_inputs(&table, &request.inputs, now)?;
+        let inputs = rules::check_inputs(&table, &request.inputs, &request.outputs, None, now)?;
         if inputs.unit != outputs.unit {
             return Err(ErrorCode::UnitMismatch.into());
         }
@@ -181,8 +213,24 @@ impl Mint {
             return Err(ErrorCode::Unbalanced.into());
         }
         let signatures = sign_all(&table, &outputs.rows)?;
-        self.inner.engine.submit(Change::Swap { inputs: inputs.rows, outputs: outputs.rows })?;
+        let (inputs, witnesses) = (inputs.rows, inputs.witnesses);
+        let change = Change::Swap { inputs: inputs.clone(), witnesses, outputs: outputs.rows.clone() };
+        match self.inner.engine.submit(change) {
+            Err(MintError::Refused(_)) if self.all_spent(&inputs)? && self.all_signed(&outputs.rows)? => {}
+            outcome => outcome?,
+        }
         Ok(signatures)
+    }
+
+    /// Whether all of these were spent before. With [`Mint::all_signed`]: whether a request was carried out before, so that its
+    /// answer can be given again. The answer holds nothing that restoring (NUT-09) would not give to the same asker.
+    fn all_spent(&self, inputs: &[Row]) -> Result<bool, MintError> {
+        inputs.iter().try_fold(true, |all, (y, _)| Ok(all && self.store().is_spent(y)?))
+    }
+
+    /// Whether all of these were signed before, each with the same key.
+    fn all_signed(&self, outputs: &[Row]) -> Result<bool, MintError> {
+        outputs.iter().try_fold(true, |all, (blinded, row)| Ok(all && self.store().signed(blinded)? == Some(*row)))
     }
 
     /// Takes a programme's order for a quote. The same order twice is one.
@@ -195,54 +243,138 @@ impl Mint {
         }
         self.ensure_keyset(&order.unit)?;
         let quote = MintQuote {
+            method: Method::Entitlement,
             amount: order.amount,
             unit: order.unit.clone(),
-            pubkey: order.pubkey,
+            pubkey: Some(order.pubkey),
             state: MintQuoteState::Paid,
         };
         self.inner.engine.submit(Change::Order { id: order.id.clone(), quote })
     }
 
-    /// A programme's quote (NUT-04).
+    /// Makes a mint quote that somebody asks for (NUT-04). Only the sandbox has such; they count as paid at once.
     ///
     /// # Errors
-    /// [`ErrorCode::QuoteNotPaid`] for one that nobody ordered.
-    pub fn mint_quote(&self, id: &str) -> Result<MintQuoteResponse, MintError> {
-        let quote = self.store().mint_quote(id)?.ok_or(ErrorCode::QuoteNotPaid)?;
-        Ok(MintQuoteResponse {
-            quote: id.to_owned(),
-            request: String::new(),
-            amount: quote.amount,
-            unit: quote.unit,
-            state: quote.state,
-            expiry: None,
-            pubkey: Some(quote.pubkey),
-        })
+    /// [`ErrorCode::MintingDisabled`] outside a sandbox and for entitlements, [`ErrorCode::UnitUnsupported`] for another unit,
+    /// [`ErrorCode::AmountOutOfRange`] for zero.
+    pub fn request_mint_quote(
+        &self,
+        method: Method,
+        request: &MintQuoteRequest,
+    ) -> Result<MintQuoteResponse, MintError> {
+        if method != Method::Sandbox || !self.inner.options.sandbox {
+            return Err(ErrorCode::MintingDisabled.into());
+        }
+        if request.unit.as_str() != SANDBOX_UNIT {
+            return Err(ErrorCode::UnitUnsupported.into());
+        }
+        if request.amount == Amount::ZERO {
+            return Err(ErrorCode::AmountOutOfRange.into());
+        }
+        self.ensure_keyset(&request.unit)?;
+        let quote = MintQuote {
+            method,
+            amount: request.amount,
+            unit: request.unit.clone(),
+            pubkey: request.pubkey,
+            state: MintQuoteState::Paid,
+        };
+        let id = uuid::Uuid::now_v7().to_string();
+        self.inner.engine.submit(Change::Order { id: id.clone(), quote: quote.clone() })?;
+        Ok(mint_response(&id, quote))
     }
 
-    /// Mints against an entitlement (NUT-04, NUT-20).
+    /// A mint quote (NUT-04).
+    ///
+    /// # Errors
+    /// [`ErrorCode::QuoteNotPaid`] for one of this method that was never made.
+    pub fn mint_quote(&self, method: Method, id: &str) -> Result<MintQuoteResponse, MintError> {
+        Ok(mint_response(id, self.known_quote(method, id)?))
+    }
+
+    /// Several mint quotes, in the order asked (NUT-29).
+    ///
+    /// # Errors
+    /// As [`Mint::mint_quote`], and for none, too many or the same one twice.
+    pub fn mint_quotes(&self, method: Method, ids: &[String]) -> Result<Vec<MintQuoteResponse>, MintError> {
+        check_batch(ids)?;
+        ids.iter().map(|id| self.mint_quote(method, id)).collect()
+    }
+
+    fn known_quote(&self, method: Method, id: &str) -> Result<MintQuote, MintError> {
+        let known = self.store().mint_quote(id)?.filter(|quote| quote.method == method);
+        Ok(known.ok_or(ErrorCode::QuoteNotPaid)?)
+    }
+
+    /// Mints against a quote (NUT-04, NUT-20). The same request again gets the same answer (NUT-19).
     ///
     /// # Errors
     /// The protocol's refusals, overload, or a store that can't be written.
-    pub fn mint(&self, request: &MintRequest) -> Result<Vec<BlindSignature>, MintError> {
+    pub fn mint(&self, method: Method, request: &MintRequest) -> Result<Vec<BlindSignature>, MintError> {
+        self.mint_batch(
+            method,
+            &MintBatchRequest {
+                quotes: vec![request.quote.clone()],
+                quote_amounts: None,
+                outputs: request.outputs.clone(),
+                signatures: request.signature.clone().map(|signature| vec![Some(signature)]),
+            },
+        )
+    }
+
+    /// Mints against several quotes at once, all of them or none (NUT-29).
+    ///
+    /// # Errors
+    /// As [`Mint::mint`], and for none, too many or the same quote twice.
+    pub fn mint_batch(&self, method: Method, request: &MintBatchRequest) -> Result<Vec<BlindSignature>, MintError> {
         let (table, now) = (self.table(), self.now());
-        let known = self.store().mint_quote(&request.quote)?.ok_or(ErrorCode::QuoteNotPaid)?;
-        let signature = request.signature.as_deref().unwrap_or_default();
-        if !quote::verify(&request.quote, &request.outputs, signature, &known.pubkey) {
+        check_batch(&request.quotes)?;
+        let quotes: Vec<MintQuote> =
+            request.quotes.iter().map(|id| self.known_quote(method, id)).collect::<Result<_, _>>()?;
+        let count = quotes.len();
+        let signatures = request.signatures.clone().unwrap_or_else(|| vec![None; count]);
+        if signatures.len() != count {
             return Err(ErrorCode::QuoteSignatureInvalid.into());
         }
-        if known.state == MintQuoteState::Issued {
-            return Err(ErrorCode::QuoteIssued.into());
+        for ((id, quote), signature) in request.quotes.iter().zip(&quotes).zip(&signatures) {
+            let signed = match (&quote.pubkey, signature) {
+                (Some(key), Some(signature)) => quote::verify(id, &request.outputs, signature, key),
+                (None, None) => true,
+                _ => false,
+            };
+            if !signed {
+                return Err(ErrorCode::QuoteSignatureInvalid.into());
+            }
         }
-        let outputs = rules::check_outputs(&table, &request.outputs, now)?;
-        if outputs.unit != known.unit {
-            return Err(ErrorCode::UnitMismatch.into());
-        }
-        if outputs.worth != known.amount {
+        let amounts = quotes.iter().map(|quote| quote.amount);
+        if request.quote_amounts.as_ref().is_some_and(|expected| !amounts.clone().eq(expected.iter().copied())) {
             return Err(ErrorCode::Unbalanced.into());
         }
+        let worth = Amount::checked_sum(amounts).ok_or(ErrorCode::AmountOutOfRange)?;
+        if quotes.iter().any(|quote| quote.unit != quotes[0].unit) {
+            return Err(ErrorCode::MultipleUnits.into());
+        }
+        let issued = quotes.iter().all(|quote| quote.state == MintQuoteState::Issued);
+        if quotes.iter().any(|quote| quote.state == MintQuoteState::Issued) && !issued {
+            return Err(ErrorCode::QuoteIssued.into());
+        }
+        let outputs = match rules::check_outputs(&table, &request.outputs, now) {
+            // Whatever else is wrong with the outputs: nothing is minted twice.
+            Err(_) if issued => return Err(ErrorCode::QuoteIssued.into()),
+            outputs => outputs?,
+        };
+        if outputs.unit != quotes[0].unit {
+            return Err(ErrorCode::UnitMismatch.into());
+        }
+        if outputs.worth != worth {
+            return Err(if issued { ErrorCode::QuoteIssued } else { ErrorCode::Unbalanced }.into());
+        }
         let signatures = sign_all(&table, &outputs.rows)?;
-        self.inner.engine.submit(Change::Mint { quote: request.quote.clone(), outputs: outputs.rows })?;
+        let change = Change::Mint { quotes: request.quotes.clone(), outputs: outputs.rows.clone() };
+        match self.inner.engine.submit(change) {
+            Err(MintError::Refused(ErrorCode::QuoteIssued)) if self.all_signed(&outputs.rows)? => {}
+            outcome => outcome?,
+        }
         Ok(signatures)
     }
 
@@ -285,20 +417,26 @@ impl Mint {
     pub fn melt(&self, request: &MeltRequest) -> Result<MeltQuoteResponse, MintError> {
         let (table, now) = (self.table(), self.now());
         let quote = self.store().melt_quote(&request.quote)?.ok_or(ErrorCode::QuoteNotPaid)?;
-        if quote.state == MeltQuoteState::Paid {
-            return Err(ErrorCode::AlreadyPaid.into());
-        }
-        if now >= quote.expiry {
+        if quote.state != MeltQuoteState::Paid && now >= quote.expiry {
             return Err(ErrorCode::QuoteExpired.into());
         }
-        let inputs = rules::check_inputs(&table, &request.inputs, now)?;
+        let inputs = match rules::check_inputs(&table, &request.inputs, &request.outputs, Some(&request.quote), now) {
+            Err(_) if quote.state == MeltQuoteState::Paid => return Err(ErrorCode::AlreadyPaid.into()),
+            inputs => inputs?,
+        };
         if inputs.unit != quote.unit {
             return Err(ErrorCode::UnitMismatch.into());
         }
         if inputs.worth != quote.amount {
             return Err(ErrorCode::Unbalanced.into());
         }
-        self.inner.engine.submit(Change::Melt { quote: request.quote.clone(), inputs: inputs.rows })?;
+        let (inputs, witnesses) = (inputs.rows, inputs.witnesses);
+        let change = Change::Melt { quote: request.quote.clone(), inputs: inputs.clone(), witnesses };
+        match self.inner.engine.submit(change) {
+            // The same request again, as far as anybody can tell: its tokens are worth the quote, and spent.
+            Err(MintError::Refused(ErrorCode::AlreadyPaid)) if self.all_spent(&inputs)? => {}
+            outcome => outcome?,
+        }
         Ok(melt_response(&request.quote, MeltQuote { state: MeltQuoteState::Paid, ..quote }))
     }
 
@@ -313,7 +451,8 @@ impl Mint {
         let state = |y| {
             let spent = self.store().is_spent(y)?;
             let state = if spent { ProofState::Spent } else { ProofState::Unspent };
-            Ok(ProofStateEntry { y: *y, state, witness: None })
+            let witness = if spent { self.store().witness(y)? } else { None };
+            Ok(ProofStateEntry { y: *y, state, witness })
         };
         request.ys.iter().map(state).collect()
     }
@@ -352,6 +491,29 @@ impl Mint {
     /// When the store can't be read.
     pub fn last_event(&self) -> Result<u64, MintError> {
         self.store().last_event()
+    }
+}
+
+/// A batch of quotes: some, not too many, none twice (NUT-29).
+fn check_batch(ids: &[String]) -> Result<(), ErrorCode> {
+    let distinct: HashSet<&String> = ids.iter().collect();
+    match ids.len() {
+        0 => Err(ErrorCode::Unbalanced),
+        count if count > BATCH_MAX => Err(ErrorCode::BatchTooLarge),
+        count if distinct.len() != count => Err(ErrorCode::DuplicateQuotes),
+        _ => Ok(()),
+    }
+}
+
+fn mint_response(id: &str, quote: MintQuote) -> MintQuoteResponse {
+    MintQuoteResponse {
+        quote: id.to_owned(),
+        request: String::new(),
+        amount: quote.amount,
+        unit: quote.unit,
+        state: quote.state,
+        expiry: None,
+        pubkey: quote.pubkey,
     }
 }
 

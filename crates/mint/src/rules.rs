@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use cashu::{Amount, BlindSignature, BlindedMessage, ErrorCode, Point, Proof, Unit, bdhke, dleq};
+use cashu::{Amount, BlindSignature, BlindedMessage, ErrorCode, Point, Proof, Unit, bdhke, conditions, dleq};
 
 use crate::keysets::{KeysetTable, SigningKeyset, exponent_of};
 use crate::store::{Row, TokenRow};
@@ -11,6 +11,8 @@ use crate::store::{Row, TokenRow};
 pub const INPUTS_MAX: usize = 256;
 /// Outputs of one request.
 pub const OUTPUTS_MAX: usize = 256;
+/// Quotes of one batch (NUT-29).
+pub const BATCH_MAX: usize = 100;
 /// Points of one state check or restore.
 pub const LOOKUPS_MAX: usize = 1_000;
 
@@ -19,6 +21,8 @@ pub const LOOKUPS_MAX: usize = 1_000;
 pub struct CheckedInputs {
     /// `Y` and row of each.
     pub rows: Vec<Row>,
+    /// The witness of each that has one: whoever locked the token may ask what opened it (NUT-14).
+    pub witnesses: Vec<(Point, String)>,
     /// The sum, fees off.
     pub worth: Amount,
     /// Their one unit.
@@ -36,11 +40,18 @@ pub struct CheckedOutputs {
     pub unit: Unit,
 }
 
-/// Checks the inputs of a swap or melt (NUT-03, NUT-05), the signatures last: they cost the most.
+/// Checks the inputs of a swap or of the melt of a quote (NUT-03, NUT-05) with their spending conditions (NUT-10), the mint's own
+/// signatures last: they cost the most.
 ///
 /// # Errors
 /// The code of the first rule that is broken.
-pub fn check_inputs(keysets: &KeysetTable, inputs: &[Proof], now: u64) -> Result<CheckedInputs, ErrorCode> {
+pub fn check_inputs(
+    keysets: &KeysetTable,
+    inputs: &[Proof],
+    outputs: &[BlindedMessage],
+    quote: Option<&str>,
+    now: u64,
+) -> Result<CheckedInputs, ErrorCode> {
     if inputs.is_empty() {
         return Err(ErrorCode::Unbalanced);
     }
@@ -65,13 +76,18 @@ pub fn check_inputs(keysets: &KeysetTable, inputs: &[Proof], now: u64) -> Result
     }
     let sum = Amount::checked_sum(inputs.iter().map(|proof| proof.amount)).ok_or(ErrorCode::AmountOutOfRange)?;
     let worth = sum.checked_sub(Amount::new(fee_ppk.div_ceil(1000))).ok_or(ErrorCode::Unbalanced)?;
-    let mut rows = Vec::with_capacity(inputs.len());
+    conditions::check(inputs, outputs, quote, now).map_err(|_| ErrorCode::ProofInvalid)?;
+    let (mut rows, mut witnesses) = (Vec::with_capacity(inputs.len()), Vec::new());
     for (proof, keyset) in inputs.iter().zip(found) {
         let (secret_key, _) = keyset.key(proof.amount).ok_or(ErrorCode::ProofInvalid)?;
         let y = bdhke::verify(proof.secret.as_bytes(), &proof.signature, secret_key).ok_or(ErrorCode::ProofInvalid)?;
         rows.push((y, row(keyset, proof.amount)?));
+        if proof.witness.as_ref().is_some_and(|witness| witness.len() > conditions::WITNESS_MAX_LEN) {
+            return Err(ErrorCode::ProofInvalid);
+        }
+        witnesses.extend(proof.witness.clone().map(|witness| (y, witness)));
     }
-    Ok(CheckedInputs { rows, worth, unit: unit.ok_or(ErrorCode::Unbalanced)? })
+    Ok(CheckedInputs { rows, witnesses, worth, unit: unit.ok_or(ErrorCode::Unbalanced)? })
 }
 
 /// Checks the outputs of a swap or mint (NUT-03, NUT-04).

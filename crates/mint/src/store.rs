@@ -34,15 +34,29 @@ const MAC_LEN: usize = 8;
 /// The key of the one row of [`Table::Commits`].
 const LAST_COMMIT: &[u8] = b"last";
 
-/// A mint quote of the method `entitlement`.
+/// How a mint quote comes to be paid.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// A programme orders it.
+    #[default]
+    Entitlement,
+    /// Anybody asks for it, and nobody pays: worthless, for tests.
+    Sandbox,
+}
+
+/// A mint quote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MintQuote {
+    /// Its method.
+    #[serde(default)]
+    pub method: Method,
     /// How much.
     pub amount: Amount,
     /// The unit.
     pub unit: Unit,
-    /// The key that must sign.
-    pub pubkey: Point,
+    /// The key that must sign (NUT-20). An entitlement always has one.
+    pub pubkey: Option<Point>,
     /// Paid, or issued.
     pub state: MintQuoteState,
 }
@@ -94,13 +108,15 @@ pub enum Change {
     Swap {
         /// `Y` of each input.
         inputs: Vec<Row>,
+        /// The witnesses of inputs.
+        witnesses: Vec<(Point, String)>,
         /// `B_` of each output.
         outputs: Vec<Row>,
     },
-    /// Mint a quote.
+    /// Mint quotes: all of them, or none.
     Mint {
-        /// The quote.
-        quote: String,
+        /// The quotes.
+        quotes: Vec<String>,
         /// `B_` of each output.
         outputs: Vec<Row>,
     },
@@ -110,8 +126,10 @@ pub enum Change {
         quote: String,
         /// `Y` of each input.
         inputs: Vec<Row>,
+        /// The witnesses of inputs.
+        witnesses: Vec<(Point, String)>,
     },
-    /// A programme's quote.
+    /// A new mint quote.
     Order {
         /// Its id.
         id: String,
@@ -146,11 +164,13 @@ pub enum Table {
     Events,
     /// One row: the number of the last commit.
     Commits,
+    /// `Y` → the witness that a locked token was spent with.
+    Witnesses,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 7] = [
+    pub const ALL: [Table; 8] = [
         Table::Spent,
         Table::Signed,
         Table::MintQuotes,
@@ -158,6 +178,7 @@ impl Table {
         Table::Keysets,
         Table::Events,
         Table::Commits,
+        Table::Witnesses,
     ];
 
     /// The name on disk and in the audit's sentences.
@@ -170,6 +191,7 @@ impl Table {
             Table::Keysets => "keysets",
             Table::Events => "events",
             Table::Commits => "commits",
+            Table::Witnesses => "witnesses",
         }
     }
 }
@@ -286,6 +308,12 @@ impl Store {
         self.get_json(Table::MeltQuotes, id.as_bytes())
     }
 
+    /// The witness that a token was spent with, if it was locked.
+    pub fn witness(&self, y: &Point) -> Result<Option<String>, MintError> {
+        let row = self.get(Table::Witnesses, &y.to_bytes())?;
+        Ok(row.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    }
+
     /// Whether a token is spent.
     pub fn is_spent(&self, y: &Point) -> Result<bool, MintError> {
         Ok(self.get(Table::Spent, &y.to_bytes())?.is_some())
@@ -386,26 +414,37 @@ struct Pass<'a> {
 impl Pass<'_> {
     fn decide(&mut self, change: &Change) -> Result<Result<(), ErrorCode>, MintError> {
         match change {
-            Change::Swap { inputs, outputs } => {
+            Change::Swap { inputs, witnesses, outputs } => {
                 if let Some(code) = self.taken(inputs, outputs)? {
                     return Ok(Err(code));
                 }
                 self.take(Table::Spent, inputs);
+                self.keep_witnesses(witnesses);
                 self.take(Table::Signed, outputs);
             }
-            Change::Mint { quote: id, outputs } => {
-                let Some(quote) = self.mint_quote(id)? else { return Ok(Err(ErrorCode::QuoteNotPaid)) };
-                if quote.state == MintQuoteState::Issued {
-                    return Ok(Err(ErrorCode::QuoteIssued));
+            Change::Mint { quotes: ids, outputs } => {
+                let mut quotes = Vec::with_capacity(ids.len());
+                for id in ids {
+                    let Some(quote) = self.mint_quote(id)? else { return Ok(Err(ErrorCode::QuoteNotPaid)) };
+                    if quote.state == MintQuoteState::Issued {
+                        return Ok(Err(ErrorCode::QuoteIssued));
+                    }
+                    quotes.push((id, quote));
                 }
                 if let Some(code) = self.taken(&[], outputs)? {
                     return Ok(Err(code));
                 }
                 self.take(Table::Signed, outputs);
-                self.event(&MintEvent::Issued { quote: id.clone(), unit: quote.unit.clone(), amount: quote.amount });
-                self.put_mint_quote(id, MintQuote { state: MintQuoteState::Issued, ..quote });
+                for (id, quote) in quotes {
+                    // The treasury has no books for what is worth nothing.
+                    if quote.method == Method::Entitlement {
+                        let (unit, amount) = (quote.unit.clone(), quote.amount);
+                        self.event(&MintEvent::Issued { quote: id.clone(), unit, amount });
+                    }
+                    self.put_mint_quote(id, MintQuote { state: MintQuoteState::Issued, ..quote });
+                }
             }
-            Change::Melt { quote: id, inputs } => {
+            Change::Melt { quote: id, inputs, witnesses } => {
                 let Some(quote) = self.melt_quote(id)? else { return Ok(Err(ErrorCode::QuoteNotPaid)) };
                 if quote.state == MeltQuoteState::Paid {
                     return Ok(Err(ErrorCode::AlreadyPaid));
@@ -414,6 +453,7 @@ impl Pass<'_> {
                     return Ok(Err(code));
                 }
                 self.take(Table::Spent, inputs);
+                self.keep_witnesses(witnesses);
                 self.event(&MintEvent::Redeemed {
                     quote: id.clone(),
                     merchant: quote.merchant.clone(),
@@ -454,6 +494,12 @@ impl Pass<'_> {
         for (point, row) in rows {
             self.points.insert((table, *point));
             self.store.put(&mut self.batch, table, &point.to_bytes(), &row.encode());
+        }
+    }
+
+    fn keep_witnesses(&mut self, witnesses: &[(Point, String)]) {
+        for (y, witness) in witnesses {
+            self.store.put(&mut self.batch, Table::Witnesses, &y.to_bytes(), witness.as_bytes());
         }
     }
 

@@ -1,124 +1,16 @@
 //! The mint as wallets and tills see it: what it does, what it refuses and with which code, and what survives.
 
-use std::path::Path;
+mod world;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use cashu::messages::{MeltQuoteRequest, MeltRequest, MintRequest, ProofState, RestoreRequest, SwapRequest};
-use cashu::secret::{Secret, Seed};
-use cashu::{Amount, BlindedMessage, ErrorCode, Keyset, KeysetId, Point, Proof, Unit, bdhke, dleq, quote};
-use mint::store::Table;
-use mint::{Clock, EntitlementQuote, KeysetLog, Mint, MintError, MintEvent, PublishedKeyset, SettlementDirectory};
-use secp256k1::SecretKey;
-
-/// 2026-11-23, within a quarter.
-const NOW: u64 = 1_795_392_000;
-
-struct World {
-    clock: AtomicU64,
-    log_works: bool,
-}
-
-impl Clock for World {
-    fn unix_now(&self) -> u64 {
-        self.clock.load(Ordering::SeqCst)
-    }
-}
-
-impl KeysetLog for World {
-    fn publish(&self, _: &PublishedKeyset) -> Result<u64, String> {
-        if self.log_works { Ok(7) } else { Err("the log is down".into()) }
-    }
-}
-
-impl SettlementDirectory for World {
-    fn accepts(&self, merchant: &str, _: &Unit) -> bool {
-        merchant == "m-1"
-    }
-}
-
-fn world() -> Arc<World> {
-    Arc::new(World { clock: AtomicU64::new(NOW), log_works: true })
-}
-
-fn open(folder: &Path, world: &Arc<World>) -> Mint {
-    Mint::open(folder, world.clone(), world.clone(), world.clone()).unwrap()
-}
-
-fn usd() -> Unit {
-    "usd".parse().unwrap()
-}
-
-fn quote_key() -> SecretKey {
-    SecretKey::from_secret_bytes([9; 32]).unwrap()
-}
-
-/// A wallet that makes outputs and tokens.
-struct Holder {
-    seed: Seed,
-    keyset: Keyset,
-    next: u64,
-}
-
-impl Holder {
-    fn new(mint: &Mint, seed: u8) -> Self {
-        mint.ensure_keyset(&usd()).unwrap();
-        Holder { seed: Seed::new([seed; 64]), keyset: mint.keys(None).unwrap().remove(0), next: 0 }
-    }
-
-    /// Outputs of these amounts, and the number of the first.
-    fn outputs(&mut self, amounts: &[u64]) -> (u64, Vec<BlindedMessage>) {
-        let first = self.next;
-        self.next += amounts.len() as u64;
-        let output = |(counter, amount): (u64, &u64)| {
-            let (secret, r) = self.seed.derive(&self.keyset.id, counter).unwrap();
-            let blinded = bdhke::blind(secret.as_bytes(), r.key()).unwrap();
-            BlindedMessage { amount: Amount::new(*amount), id: self.keyset.id, blinded }
-        };
-        (first, (first..).zip(amounts).map(output).collect())
-    }
-
-    fn unblind(&self, first: u64, signatures: &[cashu::BlindSignature]) -> Vec<Proof> {
-        (first..)
-            .zip(signatures)
-            .map(|(counter, promise)| {
-                let (secret, r) = self.seed.derive(&self.keyset.id, counter).unwrap();
-                let key = &self.keyset.keys[&promise.amount];
-                let blinded = bdhke::blind(secret.as_bytes(), r.key()).unwrap();
-                assert!(dleq::verify(&promise.dleq.unwrap(), &blinded, &promise.signature, key));
-                let signature = bdhke::unblind(&promise.signature, r.key(), key).unwrap();
-                Proof { amount: promise.amount, id: promise.id, secret, signature, witness: None, dleq: None }
-            })
-            .collect()
-    }
-
-    /// Tokens of these amounts, minted against a new entitlement.
-    fn collect(&mut self, mint: &Mint, id: &str, amounts: &[u64]) -> Vec<Proof> {
-        order(mint, id, amounts.iter().sum());
-        let (first, outputs) = self.outputs(amounts);
-        self.unblind(first, &mint.mint(&mint_request(id, outputs)).unwrap())
-    }
-}
-
-fn order(mint: &Mint, id: &str, amount: u64) {
-    mint.order_quote(&entitlement(id, amount)).unwrap();
-}
-
-fn entitlement(id: &str, amount: u64) -> EntitlementQuote {
-    EntitlementQuote { id: id.into(), amount: Amount::new(amount), unit: usd(), pubkey: Point::of_secret(&quote_key()) }
-}
-
-fn mint_request(id: &str, outputs: Vec<BlindedMessage>) -> MintRequest {
-    let signature = Some(quote::sign(id, &outputs, &quote_key(), &[3; 32]));
-    MintRequest { quote: id.into(), outputs, signature }
-}
-
-fn code<T: std::fmt::Debug>(result: Result<T, MintError>) -> ErrorCode {
-    match result {
-        Err(MintError::Refused(code)) => code,
-        other => panic!("not refused: {other:?}"),
-    }
-}
+use cashu::secret::Secret;
+use cashu::{Amount, BlindedMessage, ErrorCode, KeysetId, Proof};
+use mint::store::{Method, Table};
+use mint::{MintError, MintEvent, Options};
+use world::{Holder, NOW, World, code, entitlement, mint_request, open, open_with, order, usd, world};
 
 #[test]
 fn the_whole_life_of_a_token() {
@@ -131,17 +23,18 @@ fn the_whole_life_of_a_token() {
     let request = SwapRequest { inputs: tokens.clone(), outputs: outputs.clone() };
     let signatures = mint.swap(&request).unwrap();
     let fresh = holder.unblind(first, &signatures);
-    assert_eq!(code(mint.swap(&request)), ErrorCode::ProofsSpent);
+    // The same request again: the same answer, and nothing twice (NUT-19). Other outputs for spent tokens: refused.
+    assert_eq!(mint.swap(&request).unwrap(), signatures);
+    let (_, others) = holder.outputs(&[1, 1, 2, 8]);
+    assert_eq!(code(mint.swap(&SwapRequest { outputs: others, ..request.clone() })), ErrorCode::ProofsSpent);
     // What the answer was is told again to who asks with the outputs (NUT-09).
     assert_eq!(mint.restore(&RestoreRequest { outputs }).unwrap().signatures, signatures);
 
     let ask = MeltQuoteRequest { request: "m-1:12".into(), unit: usd() };
     let melt = mint.request_melt_quote(&ask).unwrap();
-    mint.melt(&MeltRequest { quote: melt.quote.clone(), inputs: fresh.clone() }).unwrap();
-    assert_eq!(
-        code(mint.melt(&MeltRequest { quote: melt.quote.clone(), inputs: fresh.clone() })),
-        ErrorCode::AlreadyPaid
-    );
+    let redeem = MeltRequest { quote: melt.quote.clone(), inputs: fresh.clone(), outputs: Vec::new() };
+    let paid = mint.melt(&redeem).unwrap();
+    assert_eq!(mint.melt(&redeem).unwrap(), paid, "the same request, the same answer");
     let ys = tokens.iter().chain(&fresh).map(|proof| proof.secret.y()).collect();
     let states = mint.check_state(&cashu::messages::CheckStateRequest { ys }).unwrap();
     assert!(states.iter().all(|entry| entry.state == ProofState::Spent));
@@ -152,7 +45,10 @@ fn the_whole_life_of_a_token() {
     drop(mint);
     let mint = open(folder.path(), &world);
     assert_eq!(mint.keys(None).unwrap(), keys);
-    assert_eq!(code(mint.swap(&request)), ErrorCode::ProofsSpent);
+    assert_eq!(mint.swap(&request).unwrap(), signatures, "and the same answers");
+    let spent =
+        SwapRequest { outputs: Holder { next: 90, ..Holder::new(&mint, 1) }.outputs(&[12 - 8, 8]).1, ..request };
+    assert_eq!(code(mint.swap(&spent)), ErrorCode::ProofsSpent);
     let expected = [
         (1, MintEvent::Issued { quote: "q-1".into(), unit: usd(), amount: Amount::new(12) }),
         (2, MintEvent::Redeemed { quote: melt.quote, merchant: "m-1".into(), unit: usd(), amount: Amount::new(12) }),
@@ -207,15 +103,15 @@ fn whatever_is_against_the_rules_is_refused_with_its_code_and_changes_nothing() 
     assert_eq!(swap(&tokens, &vec![good[0].clone(); 300]), ErrorCode::TooManyOutputs);
 
     order(&mint, "q-2", 12);
-    assert_eq!(code(mint.mint(&mint_request("q-0", good.clone()))), ErrorCode::QuoteNotPaid);
+    assert_eq!(code(mint.mint(Method::Entitlement, &mint_request("q-0", good.clone()))), ErrorCode::QuoteNotPaid);
     assert_eq!(
-        code(mint.mint(&MintRequest { signature: None, ..mint_request("q-2", good.clone()) })),
+        code(mint.mint(Method::Entitlement, &MintRequest { signature: None, ..mint_request("q-2", good.clone()) })),
         ErrorCode::QuoteSignatureInvalid
     );
     let for_another = MintRequest { quote: "q-2".into(), ..mint_request("q-1", good.clone()) };
-    assert_eq!(code(mint.mint(&for_another)), ErrorCode::QuoteSignatureInvalid);
-    assert_eq!(code(mint.mint(&mint_request("q-2", good[..1].to_vec()))), ErrorCode::Unbalanced);
-    assert_eq!(code(mint.mint(&mint_request("q-1", good.clone()))), ErrorCode::QuoteIssued);
+    assert_eq!(code(mint.mint(Method::Entitlement, &for_another)), ErrorCode::QuoteSignatureInvalid);
+    assert_eq!(code(mint.mint(Method::Entitlement, &mint_request("q-2", good[..1].to_vec()))), ErrorCode::Unbalanced);
+    assert_eq!(code(mint.mint(Method::Entitlement, &mint_request("q-1", good.clone()))), ErrorCode::QuoteIssued);
     assert_eq!(code(mint.order_quote(&entitlement("q-2", 13))), ErrorCode::QuoteIssued);
     assert!(mint.order_quote(&entitlement("q-2", 12)).is_ok(), "the same order twice is one");
     let ask = |request: &str| code(mint.request_melt_quote(&MeltQuoteRequest { request: request.into(), unit: usd() }));
@@ -309,6 +205,6 @@ fn a_journal_that_lost_answered_commits_is_refused() {
     let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
     bytes[written / 2..].fill(0);
     std::fs::write(&journal, bytes).unwrap();
-    let error = Mint::open(folder.path(), world.clone(), world.clone(), world.clone()).map(drop).unwrap_err();
+    let error = open_with(folder.path(), &world, Options::default()).map(drop).unwrap_err();
     assert!(error.to_string().contains("were answered"), "{error}");
 }

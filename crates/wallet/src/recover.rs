@@ -178,8 +178,11 @@ impl Wallet {
     }
 
     fn send_redeem(&mut self, pending: &Pending, quote: &str, inputs: &[Held]) -> Result<Vec<Held>, WalletError> {
-        let request =
-            MeltRequest { quote: quote.to_owned(), inputs: inputs.iter().map(|held| held.proof.clone()).collect() };
+        let request = MeltRequest {
+            quote: quote.to_owned(),
+            inputs: inputs.iter().map(|held| held.proof.clone()).collect(),
+            outputs: Vec::new(),
+        };
         let paid = match self.mint().settle(&request) {
             Ok(answer) => answer.state == MeltQuoteState::Paid,
             Err(refusal @ HttpError::Refused { .. }) => {

@@ -78,9 +78,15 @@ impl Up {
 
     /// Starts one at an address; the sentence it ended with when it did not start.
     pub fn start_at(data: &Path, listen: &str) -> Result<Up, String> {
+        Self::start_with(data, listen, &[])
+    }
+
+    /// The same, with further options.
+    pub fn start_with(data: &Path, listen: &str, options: &[&str]) -> Result<Up, String> {
         let mut child = Command::new(HABEAS)
             .args(["up", "--listen", listen, "--data"])
             .arg(data)
+            .args(options)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
