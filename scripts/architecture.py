@@ -15,6 +15,8 @@ STORAGE = {"storage"}
 SERVICES = {"registry", "credential", "mint", "treasury", "transparency"}
 CLIENTS = {"wallet", "terminal"}
 BINARY = {"habeas"}
+# Measures any mint from outside.
+TOOLS = {"load"}
 
 ALLOWED = {
     **{crate: set() for crate in PROTOCOLS | STORAGE},
@@ -26,6 +28,7 @@ ALLOWED = {
     "wallet": set(PROTOCOLS),
     "terminal": {"cashu", "wallet"},
     "habeas": PROTOCOLS | SERVICES | CLIENTS,
+    **{tool: {"cashu"} for tool in TOOLS},
 }
 
 
