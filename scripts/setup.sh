@@ -5,11 +5,13 @@ cd "$(dirname "$0")/.."
 
 need() { command -v "$1" >/dev/null 2>&1; }
 
-# Debian packages: a C compiler for the bundled SQLite and AWS-LC, Python for the checks.
+# Debian packages: a C compiler for the bundled SQLite and AWS-LC, Python for the checks, PostgreSQL for the tests.
 missing=()
 need cc || missing+=(gcc libc6-dev)
 need make || missing+=(make)
 need python3 || missing+=(python3)
+# The tests start their own PostgreSQL.
+[ "${1:-}" = build ] || [ -d /usr/lib/postgresql ] || missing+=(postgresql)
 if [ ${#missing[@]} -gt 0 ]; then
     echo "== installing Debian packages: ${missing[*]}"
     sudo=""

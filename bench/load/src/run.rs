@@ -39,6 +39,27 @@ struct Tally {
     last: Option<Instant>,
 }
 
+impl Tally {
+    /// Notes an answer. `false` when the request has to be sent again.
+    fn note(&mut self, status: u16, body: &[u8], begin: Instant, end: Instant) -> bool {
+        self.last = Some(end);
+        match status {
+            200 => self.latencies.push(end - begin),
+            503 => {
+                self.overloaded += 1;
+                return false;
+            }
+            _ => {
+                self.refused += 1;
+                if self.refused == 1 {
+                    eprintln!("status {status}: {}", String::from_utf8_lossy(body));
+                }
+            }
+        }
+        true
+    }
+}
+
 /// Sends requests until they are used up or the time is.
 pub async fn run(
     address: &str,
@@ -108,23 +129,9 @@ async fn work(
         loop {
             let (status, body) = connection.send(request).await?;
             let end = Instant::now();
-            let mut tally = tally.borrow_mut();
-            tally.last = Some(end);
-            match status {
-                200 => {
-                    tally.latencies.push(end - begin);
-                    break;
-                }
-                503 => tally.overloaded += 1,
-                _ => {
-                    tally.refused += 1;
-                    if tally.refused == 1 {
-                        eprintln!("status {status}: {}", String::from_utf8_lossy(body));
-                    }
-                    break;
-                }
+            if tally.borrow_mut().note(status, body, begin, end) {
+                break;
             }
-            drop(tally);
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }

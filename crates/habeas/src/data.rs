@@ -4,6 +4,7 @@
 //! DATA/lock              held by the running server
 //! DATA/server.json       where it listens
 //! DATA/sandbox           there if the money is worth nothing
+//! DATA/mint-store        the address of the mint's database, if it has one
 //! DATA/officers/*.token  the bearer tokens of officers who work on this machine (mode 0600)
 //! DATA/registry/ mint/ treasury/ credential/ log/   each service's own database and keys
 //! ```
@@ -16,6 +17,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+/// Names the database of the mint, if it has one; may hold a password.
+const MINT_STORE: &str = "mint-store";
 /// Marks the data folder of a sandbox.
 const SANDBOX_MARK: &str = "sandbox";
 
@@ -73,6 +76,25 @@ impl DataFolder {
     /// Marks it as a sandbox, for good.
     pub fn mark_sandbox(&self) -> Result<()> {
         write_private(&self.root.join(SANDBOX_MARK), b"The money in this folder is worth nothing.\n")
+    }
+
+    /// The database that the mint's rows are kept in, if not in this folder.
+    pub fn mint_store(&self) -> Result<Option<String>> {
+        match fs::read_to_string(self.root.join(MINT_STORE)) {
+            Ok(address) => Ok(Some(address.trim().to_owned())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("{MINT_STORE} can't be read")),
+        }
+    }
+
+    /// Keeps the mint's rows in a database from the first day on. A folder that has a mint already stays where it is: on another
+    /// store all its money would be unknown.
+    pub fn set_mint_store(&self, address: &str) -> Result<()> {
+        match self.mint_store()? {
+            Some(known) if known == address => Ok(()),
+            None if !self.service("mint").exists() => write_private(&self.root.join(MINT_STORE), address.as_bytes()),
+            _ => bail!("the mint of {} is kept in another store: start it without --mint-store", self.root.display()),
+        }
     }
 
     /// The folder of a service.

@@ -59,6 +59,9 @@ enum Command {
         /// Fee for each token that is spent, in thousandths of the minor unit (NUT-02); for keysets made from now on
         #[arg(long, default_value_t = 0)]
         input_fee_ppk: u64,
+        /// Keep the mint's rows in PostgreSQL (postgres://…) instead of the data folder; remembered by a new folder
+        #[arg(long)]
+        mint_store: Option<String>,
     },
     /// Play a whole programme, from enrolment to settlement, and check every step
     Demo {
@@ -77,6 +80,9 @@ enum Command {
         /// Keep the data in this fresh folder; default: a temporary one
         #[arg(long)]
         data: Option<PathBuf>,
+        /// Keep the mint's rows in PostgreSQL (postgres://…)
+        #[arg(long)]
+        mint_store: Option<String>,
     },
     /// Recompute the books from the stores; works beside a running server too
     Audit {
@@ -285,8 +291,10 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { data, listen, sandbox, input_fee_ppk } => up(&data, listen, Options { sandbox, input_fee_ppk }),
-        Command::Demo { people, map, json, seed, data } => demo(&people, map, json, seed, data),
+        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store } => {
+            up(&data, listen, mint_store, Options { sandbox, input_fee_ppk, ..Options::default() })
+        }
+        Command::Demo { people, map, json, seed, data, mint_store } => demo(&people, map, json, seed, data, mint_store),
         Command::Audit { data, json } => print_audit(&data, json),
         Command::Officer { name, role, data } => {
             let data = DataFolder::existing(&data)?;
@@ -357,8 +365,11 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
-fn up(data: &Path, listen: SocketAddr, options: Options) -> Result<()> {
+fn up(data: &Path, listen: SocketAddr, mint_store: Option<String>, options: Options) -> Result<()> {
     let data = DataFolder::create(data)?;
+    if let Some(address) = mint_store {
+        data.set_mint_store(&address)?;
+    }
     let server = Server::start(&data, listen, options)?;
     println!("mint: {0}\nregistry: {0}/registry\nlog: {0}/log\nlog key: {1}", server.url, server.services.log.vkey());
     println!("data: {}; stop with Ctrl-C", data.root().display());
@@ -367,7 +378,14 @@ fn up(data: &Path, listen: SocketAddr, options: Options) -> Result<()> {
     server.stop()
 }
 
-fn demo(people: &Path, map: Option<PathBuf>, json: bool, seed: u64, keep: Option<PathBuf>) -> Result<()> {
+fn demo(
+    people: &Path,
+    map: Option<PathBuf>,
+    json: bool,
+    seed: u64,
+    keep: Option<PathBuf>,
+    mint_store: Option<String>,
+) -> Result<()> {
     let temporary = tempfile::tempdir()?;
     let root = keep.clone().unwrap_or_else(|| temporary.path().join("data"));
     if root.exists() && root.read_dir()?.next().is_some() {
@@ -377,7 +395,11 @@ fn demo(people: &Path, map: Option<PathBuf>, json: bool, seed: u64, keep: Option
         Some(map) => map,
         None => default_map(people)?,
     };
-    let summary = demo::run(&DataFolder::create(&root)?, people, &map, seed)?;
+    let data = DataFolder::create(&root)?;
+    if let Some(address) = mint_store {
+        data.set_mint_store(&address)?;
+    }
+    let summary = demo::run(&data, people, &map, seed)?;
     if json {
         println!("{}", serde_json::to_string(&summary)?);
     } else {

@@ -58,6 +58,8 @@ impl Services {
         if options.sandbox {
             data.mark_sandbox()?;
         }
+        let sandbox = options.sandbox;
+        let options = Options { postgres: data.mint_store()?, ..options };
         let log = Log::open(&data.service("log"), LOG_ORIGIN)?;
         let public_log = Arc::new(PublicLog(log.clone()));
         let clock = Arc::new(SystemClock);
@@ -65,7 +67,7 @@ impl Services {
         let desk = Arc::new(TreasuryDesk(treasury.clone()));
         let mint = Mint::open(&data.service("mint"), public_log.clone(), desk.clone(), clock.clone(), options)?;
         let orders = Arc::new(Orders { treasury: treasury.clone(), mint: mint.clone() });
-        let funds: Arc<dyn registry::Funds> = if options.sandbox { Arc::new(NoFunds) } else { desk };
+        let funds: Arc<dyn registry::Funds> = if sandbox { Arc::new(NoFunds) } else { desk };
         let registry = Registry::open(&data.service("registry"), public_log.clone(), funds, orders, clock.clone())?;
         let source = Arc::new(RegistryDesk(registry.clone()));
         let issuer = Issuer::open(&data.service("credential"), source, &*public_log, clock)?;

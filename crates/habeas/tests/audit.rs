@@ -6,6 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use mint::keysets::MintSeed;
+use mint::store::lsm::LsmStore;
 use mint::store::{Store, Table};
 use running::{Programme, bad, good};
 use rusqlite::Connection;
@@ -92,15 +93,15 @@ fn a_row_changed_in_any_column_of_any_table_is_named() {
     for table in Table::ALL.into_iter().filter(|table| *table != Table::Witnesses) {
         attack(&data, &format!("of {}", table.name()), |copied| {
             let seed = MintSeed::open(&copied.join("mint/mint.seed")).unwrap();
-            let store = Store::open(&copied.join("mint/store"), &seed).unwrap();
+            let store = LsmStore::open(&copied.join("mint/store"), &seed).unwrap();
             let mut first = None;
             store
-                .scan(table, |key, _, _| {
+                .scan(table, &mut |key, _, _| {
                     first.get_or_insert_with(|| key.to_vec());
                 })
                 .unwrap();
             let key = first.unwrap_or_else(|| panic!("{} has no row", table.name()));
-            store.overwrite_raw(table, &key, |value| value[0] ^= 1).unwrap();
+            store.overwrite_raw(table, &key, &|value| value[0] ^= 1).unwrap();
         });
     }
     attack(&data, "log", |copied| {

@@ -1,8 +1,7 @@
 //! The audit: recomputes the mint's totals from its rows, and names each row that was changed on disk.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use cashu::messages::{MeltQuoteState, MintQuoteState};
 use cashu::{Amount, Unit};
 
 use crate::store::{MeltQuote, Method, MintQuote, Table, TokenRow};
@@ -43,7 +42,7 @@ impl Mint {
         let keysets = self.keyset_table();
         for table in [Table::Spent, Table::Signed] {
             let mut sums: HashMap<u16, u64> = HashMap::new();
-            self.store().scan(table, |key, value, intact| match TokenRow::decode(value).filter(|_| intact) {
+            self.store().scan(table, &mut |key, value, intact| match TokenRow::decode(value).filter(|_| intact) {
                 Some(row) => *sums.entry(row.keyset).or_default() += 1u64 << row.exponent.min(63),
                 None => audit.changed(table, &hex::encode(key)),
             })?;
@@ -60,33 +59,34 @@ impl Mint {
             }
         }
         let mut expected: HashMap<String, MintEvent> = HashMap::new();
-        self.store().scan(Table::MintQuotes, |key, value, intact| {
+        let issued = self.keys_of(Table::Issued, &mut audit)?;
+        self.store().scan(Table::MintQuotes, &mut |key, value, intact| {
             let id = String::from_utf8_lossy(key).into_owned();
-            match serde_json::from_slice::<MintQuote>(value).ok().filter(|_| intact) {
-                Some(MintQuote { state: MintQuoteState::Issued, amount, unit, method, .. }) => {
-                    audit.totals.entry(unit.clone()).or_default().issued += amount.minor();
-                    if method == Method::Sandbox {
-                        return;
-                    }
+            let Some(quote) = serde_json::from_slice::<MintQuote>(value).ok().filter(|_| intact) else {
+                return audit.changed(Table::MintQuotes, &id);
+            };
+            if issued.contains(&id) {
+                let MintQuote { unit, amount, method, .. } = quote;
+                audit.totals.entry(unit.clone()).or_default().issued += amount.minor();
+                if method == Method::Entitlement {
                     expected.insert(id.clone(), MintEvent::Issued { quote: id, unit, amount });
                 }
-                Some(_) => {}
-                None => audit.changed(Table::MintQuotes, &id),
             }
         })?;
-        self.store().scan(Table::MeltQuotes, |key, value, intact| {
+        let redeemed = self.keys_of(Table::Redeemed, &mut audit)?;
+        self.store().scan(Table::MeltQuotes, &mut |key, value, intact| {
             let id = String::from_utf8_lossy(key).into_owned();
-            match serde_json::from_slice::<MeltQuote>(value).ok().filter(|_| intact) {
-                Some(MeltQuote { state: MeltQuoteState::Paid, merchant, amount, unit, .. }) => {
-                    audit.totals.entry(unit.clone()).or_default().redeemed += amount.minor();
-                    expected.insert(id.clone(), MintEvent::Redeemed { quote: id, merchant, unit, amount });
-                }
-                Some(_) => {}
-                None => audit.changed(Table::MeltQuotes, &id),
+            let Some(quote) = serde_json::from_slice::<MeltQuote>(value).ok().filter(|_| intact) else {
+                return audit.changed(Table::MeltQuotes, &id);
+            };
+            if redeemed.contains(&id) {
+                let MeltQuote { merchant, unit, amount, .. } = quote;
+                audit.totals.entry(unit.clone()).or_default().redeemed += amount.minor();
+                expected.insert(id.clone(), MintEvent::Redeemed { quote: id, merchant, unit, amount });
             }
         })?;
-        for table in [Table::Keysets, Table::Commits, Table::Witnesses] {
-            self.store().scan(table, |key, _, intact| {
+        for table in [Table::Keysets, Table::Witnesses] {
+            self.store().scan(table, &mut |key, _, intact| {
                 if !intact {
                     audit.changed(table, &hex::encode(key));
                 }
@@ -105,17 +105,29 @@ impl Mint {
         Ok(audit)
     }
 
+    /// The ids that a table of marks has.
+    fn keys_of(&self, table: Table, audit: &mut MintAudit) -> Result<HashSet<String>, MintError> {
+        let mut ids = HashSet::new();
+        self.store().scan(table, &mut |key, _, intact| {
+            let id = String::from_utf8_lossy(key).into_owned();
+            if !intact {
+                audit.changed(table, &id);
+            }
+            ids.insert(id);
+        })?;
+        Ok(ids)
+    }
+
     /// Events are numbered without a gap, and there is one for each quote that was carried out and none besides.
     fn check_events(&self, audit: &mut MintAudit, mut expected: HashMap<String, MintEvent>) -> Result<(), MintError> {
         let mut next = 1u64;
-        self.store().scan(Table::Events, |key, value, intact| {
+        self.store().scan(Table::Events, &mut |key, value, intact| {
             let number = key.try_into().map(u64::from_be_bytes).unwrap_or_default();
             match serde_json::from_slice::<MintEvent>(value).ok().filter(|_| intact) {
                 None => audit.changed(Table::Events, &number.to_string()),
                 Some(event) => {
-                    let (MintEvent::Issued { quote, .. } | MintEvent::Redeemed { quote, .. }) = &event;
-                    if expected.remove(quote).as_ref() != Some(&event) {
-                        audit.problem(format!("mint: event {number} does not match quote {quote}"));
+                    if expected.remove(event.quote()).as_ref() != Some(&event) {
+                        audit.problem(format!("mint: event {number} does not match quote {}", event.quote()));
                     }
                 }
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cashu::Point;
 use tokio::sync::broadcast;
 
-use crate::store::Change;
+use crate::store::{Change, Table};
 
 /// Commits that a slow listener may fall behind; past it the listener is told that it missed some, and asks for the state again.
 const BACKLOG: usize = 256;
@@ -47,17 +47,12 @@ impl Changes {
 }
 
 fn changed_by(change: &Change) -> Vec<Changed> {
-    let spent = |inputs: &[(Point, _)]| inputs.iter().map(|(y, _)| Changed::Spent(*y)).collect::<Vec<_>>();
-    match change {
-        Change::Swap { inputs, .. } => spent(inputs),
-        Change::Mint { quotes, .. } => quotes.iter().cloned().map(Changed::MintQuote).collect(),
-        Change::Melt { quote, inputs, .. } => {
-            let mut changed = spent(inputs);
-            changed.push(Changed::MeltQuote(quote.clone()));
-            changed
-        }
-        Change::Order { id, .. } => vec![Changed::MintQuote(id.clone())],
-        Change::MeltQuote { id, .. } => vec![Changed::MeltQuote(id.clone())],
-        Change::Keyset(_) => Vec::new(),
-    }
+    let id = |key: &[u8]| String::from_utf8_lossy(key).into_owned();
+    let changed = |(table, key, _): &(Table, Vec<u8>, Vec<u8>)| match table {
+        Table::Spent => Point::from_bytes(key).ok().map(Changed::Spent),
+        Table::MintQuotes | Table::Issued => Some(Changed::MintQuote(id(key))),
+        Table::MeltQuotes | Table::Redeemed => Some(Changed::MeltQuote(id(key))),
+        _ => None,
+    };
+    change.rows.iter().filter_map(changed).collect()
 }

@@ -6,11 +6,9 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
-use cashu::ErrorCode;
-
 use crate::MintError;
 use crate::changes::Changes;
-use crate::store::{Change, Store};
+use crate::store::{Change, Outcome, Store};
 
 /// How many changes may wait for the committer; past it callers are told to come back.
 const WAITING_MAX: usize = 1_024;
@@ -26,14 +24,14 @@ pub struct Engine {
 
 struct Waiting {
     change: Change,
-    answer: SyncSender<Result<Result<(), ErrorCode>, String>>,
+    answer: SyncSender<Result<Outcome, String>>,
 }
 
 impl Engine {
     /// Starts the committer of a store.
-    pub fn start(store: Arc<Store>, folder: String, listeners: Changes) -> Result<Self, MintError> {
+    pub fn start(store: Arc<dyn Store>, folder: String, listeners: Changes) -> Result<Self, MintError> {
         let (queue, waiting) = sync_channel(WAITING_MAX);
-        let commit = move || run(&store, &waiting, &listeners);
+        let commit = move || run(&*store, &waiting, &listeners);
         let committer = std::thread::Builder::new().name("mint-committer".into()).spawn(commit);
         let committer =
             committer.map_err(|error| MintError::Store { folder: folder.clone(), detail: error.to_string() })?;
@@ -43,8 +41,8 @@ impl Engine {
     /// Hands in a change and waits until it is durable or refused.
     ///
     /// # Errors
-    /// The protocol's refusal, an overload, or a store that can't be written.
-    pub fn submit(&self, change: Change) -> Result<(), MintError> {
+    /// An overload, or a store that can't be written.
+    pub fn submit(&self, change: Change) -> Result<Outcome, MintError> {
         let closed = || MintError::Store { folder: self.folder.clone(), detail: "the mint is closed".into() };
         let (answer, receipt) = sync_channel(1);
         let queue = self.queue.lock().expect("no holder of this lock panics").clone().ok_or_else(closed)?;
@@ -53,7 +51,7 @@ impl Engine {
             TrySendError::Disconnected(_) => closed(),
         })?;
         match receipt.recv().map_err(|_| closed())? {
-            Ok(outcome) => outcome.map_err(MintError::Refused),
+            Ok(outcome) => Ok(outcome),
             Err(detail) => Err(MintError::Store { folder: self.folder.clone(), detail }),
         }
     }
@@ -74,7 +72,7 @@ impl Drop for Engine {
 }
 
 /// After a failed commit the committer stops: what the store holds is known only after it is opened again.
-fn run(store: &Store, waiting: &Receiver<Waiting>, listeners: &Changes) {
+fn run(store: &dyn Store, waiting: &Receiver<Waiting>, listeners: &Changes) {
     while let Ok(first) = waiting.recv() {
         let mut batch = vec![first];
         batch.extend(waiting.try_iter().take(BATCH_MAX - 1));

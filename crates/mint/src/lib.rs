@@ -50,8 +50,10 @@ impl From<ErrorCode> for MintError {
 }
 
 /// How a mint is run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
+    /// The PostgreSQL database to keep the rows in (`postgres://…`); `None` for the embedded store.
+    pub postgres: Option<String>,
     /// Fee for each input, in thousandths of the unit (NUT-02); for keysets made from now on.
     pub input_fee_ppk: u64,
     /// Offers the method `sandbox` in the unit `sandbox`, whose quotes count as paid at once: for wallet developers and load tests.
@@ -136,4 +138,12 @@ pub enum MintEvent {
         /// How much.
         amount: Amount,
     },
+}
+
+impl MintEvent {
+    /// The quote that it is about. A quote has one event.
+    pub fn quote(&self) -> &str {
+        let (MintEvent::Issued { quote, .. } | MintEvent::Redeemed { quote, .. }) = self;
+        quote
+    }
 }

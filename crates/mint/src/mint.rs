@@ -10,13 +10,15 @@ use cashu::messages::{
     MintQuoteRequest, MintQuoteResponse, MintQuoteState, MintRequest, ProofState, ProofStateEntry, RestoreRequest,
     RestoreResponse, SwapRequest,
 };
-use cashu::{Amount, BlindSignature, ErrorCode, Keyset, KeysetId, Unit, quote};
+use cashu::{Amount, BlindSignature, ErrorCode, Keyset, KeysetId, Point, Unit, quote};
 
 use crate::changes::Changes;
 use crate::engine::Engine;
 use crate::keysets::{KeysetRecord, KeysetTable, MintSeed, Quarter, SigningKeyset};
 use crate::rules::{self, BATCH_MAX, LOOKUPS_MAX};
-use crate::store::{Change, MeltQuote, Method, MintQuote, Row, Store};
+use crate::store::lsm::LsmStore;
+use crate::store::postgres::PostgresStore;
+use crate::store::{Change, MeltQuote, Method, MintQuote, Outcome, Row, Store, Table};
 use crate::{
     Clock, EntitlementQuote, KeysetLog, MintError, MintEvent, Options, PublishedKeyset, SANDBOX_UNIT,
     SettlementDirectory,
@@ -32,7 +34,7 @@ pub struct Mint {
 }
 
 struct Inner {
-    store: Arc<Store>,
+    store: Arc<dyn Store>,
     engine: Engine,
     changes: Changes,
     options: Options,
@@ -61,11 +63,11 @@ impl Mint {
         let failed = |error: std::io::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
         std::fs::create_dir_all(folder).map_err(failed)?;
         let seed = MintSeed::open(&folder.join("mint.seed")).map_err(failed)?;
-        let store = Arc::new(Store::open(&folder.join("store"), &seed)?);
-        let mut keysets = KeysetTable::default();
-        for record in store.keysets()? {
-            keysets = keysets.with(SigningKeyset::derive(&seed, record));
-        }
+        let store: Arc<dyn Store> = match &options.postgres {
+            None => Arc::new(LsmStore::open(&folder.join("store"), &seed)?),
+            Some(address) => Arc::new(PostgresStore::open(address, &seed)?),
+        };
+        let keysets = read_keysets(&*store, &seed)?;
         let changes = Changes::default();
         let engine = Engine::start(store.clone(), name, changes.clone())?;
         let inner = Inner {
@@ -81,15 +83,15 @@ impl Mint {
             clock,
         };
         let mint = Mint { inner: Arc::new(inner) };
-        if options.sandbox {
+        if mint.inner.options.sandbox {
             mint.ensure_keyset(&SANDBOX_UNIT.parse().expect("a unit"))?;
         }
         Ok(mint)
     }
 
     /// How it is run.
-    pub fn options(&self) -> Options {
-        self.inner.options
+    pub fn options(&self) -> &Options {
+        &self.inner.options
     }
 
     /// Tells what commits change.
@@ -110,8 +112,8 @@ impl Mint {
         self.inner.clock.unix_now()
     }
 
-    pub(crate) fn store(&self) -> &Store {
-        &self.inner.store
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.inner.store
     }
 
     pub(crate) fn keyset_table(&self) -> KeysetTable {
@@ -127,7 +129,7 @@ impl Mint {
         if let Some(keyset) = self.table().active(unit, now) {
             return Ok(keyset.public.id);
         }
-        let _making = self.inner.making_keyset.lock().expect("no holder of this lock panics");
+        let making = self.inner.making_keyset.lock().expect("no holder of this lock panics");
         let table = self.table();
         if let Some(keyset) = table.active(unit, now) {
             return Ok(keyset.public.id);
@@ -151,11 +153,23 @@ impl Mint {
             at: now,
         };
         record.log_index = self.inner.log.publish(&published).map_err(MintError::Log)?;
-        self.inner.engine.submit(Change::Keyset(record.clone()))?;
+        if self.inner.engine.submit(Change::keyset(&record))?.is_err() {
+            drop(making);
+            // Another process of this mint has made a keyset meanwhile: its number is taken, and it may be this very one.
+            self.reload_keysets()?;
+            return self.ensure_keyset(unit);
+        }
         keyset.record = record;
         let id = keyset.public.id;
         *self.inner.keysets.write().expect("no holder of this lock panics") = table.with(keyset);
         Ok(id)
+    }
+
+    /// Reads the keysets again: another process may have made one.
+    fn reload_keysets(&self) -> Result<(), MintError> {
+        let keysets = read_keysets(self.store(), &self.inner.seed)?;
+        *self.inner.keysets.write().expect("no holder of this lock panics") = keysets;
+        Ok(())
     }
 
     /// All keysets (NUT-02). A quarter that has begun gets its keyset here, since wallets ask here when theirs is over.
@@ -214,10 +228,9 @@ impl Mint {
         }
         let signatures = sign_all(&table, &outputs.rows)?;
         let (inputs, witnesses) = (inputs.rows, inputs.witnesses);
-        let change = Change::Swap { inputs: inputs.clone(), witnesses, outputs: outputs.rows.clone() };
-        match self.inner.engine.submit(change) {
-            Err(MintError::Refused(_)) if self.all_spent(&inputs)? && self.all_signed(&outputs.rows)? => {}
-            outcome => outcome?,
+        match self.inner.engine.submit(Change::swap(&inputs, &witnesses, &outputs.rows))? {
+            Err(_) if self.all_spent(&inputs)? && self.all_signed(&outputs.rows)? => {}
+            outcome => accepted(outcome)?,
         }
         Ok(signatures)
     }
@@ -225,12 +238,15 @@ impl Mint {
     /// Whether all of these were spent before. With [`Mint::all_signed`]: whether a request was carried out before, so that its
     /// answer can be given again. The answer holds nothing that restoring (NUT-09) would not give to the same asker.
     fn all_spent(&self, inputs: &[Row]) -> Result<bool, MintError> {
-        inputs.iter().try_fold(true, |all, (y, _)| Ok(all && self.store().is_spent(y)?))
+        let ys: Vec<Point> = inputs.iter().map(|(y, _)| *y).collect();
+        Ok(self.store().spent(&ys)?.into_iter().all(|spent| spent))
     }
 
     /// Whether all of these were signed before, each with the same key.
     fn all_signed(&self, outputs: &[Row]) -> Result<bool, MintError> {
-        outputs.iter().try_fold(true, |all, (blinded, row)| Ok(all && self.store().signed(blinded)? == Some(*row)))
+        let blinded: Vec<Point> = outputs.iter().map(|(blinded, _)| *blinded).collect();
+        let signed = self.store().signed(&blinded)?;
+        Ok(signed.iter().zip(outputs).all(|(signed, (_, row))| *signed == Some(*row)))
     }
 
     /// Takes a programme's order for a quote. The same order twice is one.
@@ -247,9 +263,12 @@ impl Mint {
             amount: order.amount,
             unit: order.unit.clone(),
             pubkey: Some(order.pubkey),
-            state: MintQuoteState::Paid,
         };
-        self.inner.engine.submit(Change::Order { id: order.id.clone(), quote })
+        match self.inner.engine.submit(Change::order(&order.id, &quote))? {
+            // Ordered before: the same order is no news, another one under its id is refused.
+            Err(_) if self.store().mint_quote(&order.id)? == Some(quote) => Ok(()),
+            outcome => accepted(outcome),
+        }
     }
 
     /// Makes a mint quote that somebody asks for (NUT-04). Only the sandbox has such; they count as paid at once.
@@ -272,16 +291,10 @@ impl Mint {
             return Err(ErrorCode::AmountOutOfRange.into());
         }
         self.ensure_keyset(&request.unit)?;
-        let quote = MintQuote {
-            method,
-            amount: request.amount,
-            unit: request.unit.clone(),
-            pubkey: request.pubkey,
-            state: MintQuoteState::Paid,
-        };
+        let quote = MintQuote { method, amount: request.amount, unit: request.unit.clone(), pubkey: request.pubkey };
         let id = uuid::Uuid::now_v7().to_string();
-        self.inner.engine.submit(Change::Order { id: id.clone(), quote: quote.clone() })?;
-        Ok(mint_response(&id, quote))
+        accepted(self.inner.engine.submit(Change::order(&id, &quote))?)?;
+        Ok(mint_response(&id, quote, false))
     }
 
     /// A mint quote (NUT-04).
@@ -289,7 +302,7 @@ impl Mint {
     /// # Errors
     /// [`ErrorCode::QuoteNotPaid`] for one of this method that was never made.
     pub fn mint_quote(&self, method: Method, id: &str) -> Result<MintQuoteResponse, MintError> {
-        Ok(mint_response(id, self.known_quote(method, id)?))
+        Ok(mint_response(id, self.known_quote(method, id)?, self.store().issued(&[id])?[0]))
     }
 
     /// Several mint quotes, in the order asked (NUT-29).
@@ -354,8 +367,10 @@ impl Mint {
         if quotes.iter().any(|quote| quote.unit != quotes[0].unit) {
             return Err(ErrorCode::MultipleUnits.into());
         }
-        let issued = quotes.iter().all(|quote| quote.state == MintQuoteState::Issued);
-        if quotes.iter().any(|quote| quote.state == MintQuoteState::Issued) && !issued {
+        let ids: Vec<&str> = request.quotes.iter().map(String::as_str).collect();
+        let were_issued = self.store().issued(&ids)?;
+        let issued = were_issued.iter().all(|issued| *issued);
+        if !issued && were_issued.contains(&true) {
             return Err(ErrorCode::QuoteIssued.into());
         }
         let outputs = match rules::check_outputs(&table, &request.outputs, now) {
@@ -370,10 +385,10 @@ impl Mint {
             return Err(if issued { ErrorCode::QuoteIssued } else { ErrorCode::Unbalanced }.into());
         }
         let signatures = sign_all(&table, &outputs.rows)?;
-        let change = Change::Mint { quotes: request.quotes.clone(), outputs: outputs.rows.clone() };
-        match self.inner.engine.submit(change) {
-            Err(MintError::Refused(ErrorCode::QuoteIssued)) if self.all_signed(&outputs.rows)? => {}
-            outcome => outcome?,
+        let minted: Vec<(&str, &MintQuote)> = ids.into_iter().zip(&quotes).collect();
+        match self.inner.engine.submit(Change::mint(&minted, &outputs.rows))? {
+            Err(Table::Issued) if self.all_signed(&outputs.rows)? => {}
+            outcome => accepted(outcome)?,
         }
         Ok(signatures)
     }
@@ -394,11 +409,10 @@ impl Mint {
             amount: Amount::new(amount),
             unit: request.unit.clone(),
             expiry: self.now() + MELT_QUOTE_SECONDS,
-            state: MeltQuoteState::Unpaid,
         };
         let id = uuid::Uuid::now_v7().to_string();
-        self.inner.engine.submit(Change::MeltQuote { id: id.clone(), quote: quote.clone() })?;
-        Ok(melt_response(&id, quote))
+        accepted(self.inner.engine.submit(Change::melt_quote(&id, &quote))?)?;
+        Ok(melt_response(&id, quote, false))
     }
 
     /// A quote for redeeming.
@@ -407,7 +421,7 @@ impl Mint {
     /// [`ErrorCode::QuoteNotPaid`] for one that was never made.
     pub fn melt_quote(&self, id: &str) -> Result<MeltQuoteResponse, MintError> {
         let quote = self.store().melt_quote(id)?.ok_or(ErrorCode::QuoteNotPaid)?;
-        Ok(melt_response(id, quote))
+        Ok(melt_response(id, quote, self.store().redeemed(id)?))
     }
 
     /// Redeems tokens into a merchant's balance (NUT-05). The inputs must be worth the quote exactly.
@@ -417,11 +431,12 @@ impl Mint {
     pub fn melt(&self, request: &MeltRequest) -> Result<MeltQuoteResponse, MintError> {
         let (table, now) = (self.table(), self.now());
         let quote = self.store().melt_quote(&request.quote)?.ok_or(ErrorCode::QuoteNotPaid)?;
-        if quote.state != MeltQuoteState::Paid && now >= quote.expiry {
+        let paid = self.store().redeemed(&request.quote)?;
+        if !paid && now >= quote.expiry {
             return Err(ErrorCode::QuoteExpired.into());
         }
         let inputs = match rules::check_inputs(&table, &request.inputs, &request.outputs, Some(&request.quote), now) {
-            Err(_) if quote.state == MeltQuoteState::Paid => return Err(ErrorCode::AlreadyPaid.into()),
+            Err(_) if paid => return Err(ErrorCode::AlreadyPaid.into()),
             inputs => inputs?,
         };
         if inputs.unit != quote.unit {
@@ -431,13 +446,12 @@ impl Mint {
             return Err(ErrorCode::Unbalanced.into());
         }
         let (inputs, witnesses) = (inputs.rows, inputs.witnesses);
-        let change = Change::Melt { quote: request.quote.clone(), inputs: inputs.clone(), witnesses };
-        match self.inner.engine.submit(change) {
+        match self.inner.engine.submit(Change::melt(&request.quote, &quote, &inputs, &witnesses))? {
             // The same request again, as far as anybody can tell: its tokens are worth the quote, and spent.
-            Err(MintError::Refused(ErrorCode::AlreadyPaid)) if self.all_spent(&inputs)? => {}
-            outcome => outcome?,
+            Err(Table::Redeemed) if self.all_spent(&inputs)? => {}
+            outcome => accepted(outcome)?,
         }
-        Ok(melt_response(&request.quote, MeltQuote { state: MeltQuoteState::Paid, ..quote }))
+        Ok(melt_response(&request.quote, quote, true))
     }
 
     /// Whether tokens are spent (NUT-07).
@@ -448,13 +462,13 @@ impl Mint {
         if request.ys.len() > LOOKUPS_MAX {
             return Err(ErrorCode::TooManyInputs.into());
         }
-        let state = |y| {
-            let spent = self.store().is_spent(y)?;
-            let state = if spent { ProofState::Spent } else { ProofState::Unspent };
-            let witness = if spent { self.store().witness(y)? } else { None };
-            Ok(ProofStateEntry { y: *y, state, witness })
+        let (spent, witnesses) = (self.store().spent(&request.ys)?, self.store().witnesses(&request.ys)?);
+        let state = |((y, spent), witness): ((&Point, bool), Option<String>)| ProofStateEntry {
+            y: *y,
+            state: if spent { ProofState::Spent } else { ProofState::Unspent },
+            witness,
         };
-        request.ys.iter().map(state).collect()
+        Ok(request.ys.iter().zip(spent).zip(witnesses).map(state).collect())
     }
 
     /// The signatures of outputs that were signed before (NUT-09), computed again.
@@ -467,8 +481,9 @@ impl Mint {
         }
         let table = self.table();
         let mut answer = RestoreResponse { outputs: Vec::new(), signatures: Vec::new() };
-        for output in &request.outputs {
-            if let Some(row) = self.store().signed(&output.blinded)? {
+        let blinded: Vec<Point> = request.outputs.iter().map(|output| output.blinded).collect();
+        for (output, row) in request.outputs.iter().zip(self.store().signed(&blinded)?) {
+            if let Some(row) = row {
                 let signature = rules::sign(&table, &output.blinded, row).ok_or(ErrorCode::KeysetUnknown)?;
                 answer.outputs.push(output.clone());
                 answer.signatures.push(signature);
@@ -505,13 +520,31 @@ fn check_batch(ids: &[String]) -> Result<(), ErrorCode> {
     }
 }
 
-fn mint_response(id: &str, quote: MintQuote) -> MintQuoteResponse {
+/// What a refusal by the store is in the protocol.
+fn accepted(outcome: Outcome) -> Result<(), MintError> {
+    outcome.map_err(|table| {
+        MintError::Refused(match table {
+            Table::Spent | Table::Witnesses => ErrorCode::ProofsSpent,
+            Table::Signed => ErrorCode::OutputsSigned,
+            Table::Issued | Table::MintQuotes => ErrorCode::QuoteIssued,
+            Table::Redeemed | Table::MeltQuotes => ErrorCode::AlreadyPaid,
+            Table::Keysets | Table::Events => ErrorCode::QuotePending,
+        })
+    })
+}
+
+fn read_keysets(store: &dyn Store, seed: &MintSeed) -> Result<KeysetTable, MintError> {
+    let records = store.keysets()?;
+    Ok(records.into_iter().fold(KeysetTable::default(), |all, record| all.with(SigningKeyset::derive(seed, record))))
+}
+
+fn mint_response(id: &str, quote: MintQuote, issued: bool) -> MintQuoteResponse {
     MintQuoteResponse {
         quote: id.to_owned(),
         request: String::new(),
         amount: quote.amount,
         unit: quote.unit,
-        state: quote.state,
+        state: if issued { MintQuoteState::Issued } else { MintQuoteState::Paid },
         expiry: None,
         pubkey: quote.pubkey,
     }
@@ -521,14 +554,14 @@ fn sign_all(table: &KeysetTable, rows: &[Row]) -> Result<Vec<BlindSignature>, Er
     rows.iter().map(|(blinded, row)| rules::sign(table, blinded, *row).ok_or(ErrorCode::KeysetUnknown)).collect()
 }
 
-fn melt_response(id: &str, quote: MeltQuote) -> MeltQuoteResponse {
+fn melt_response(id: &str, quote: MeltQuote, paid: bool) -> MeltQuoteResponse {
     MeltQuoteResponse {
         quote: id.to_owned(),
         request: format!("{}:{}", quote.merchant, quote.amount),
         amount: quote.amount,
         unit: quote.unit,
         fee_reserve: Amount::ZERO,
-        state: quote.state,
+        state: if paid { MeltQuoteState::Paid } else { MeltQuoteState::Unpaid },
         expiry: quote.expiry,
     }
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod database;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +11,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cashu::messages::MintRequest;
 use cashu::secret::Seed;
 use cashu::{Amount, BlindedMessage, ErrorCode, Keyset, Point, Proof, Unit, bdhke, dleq, quote};
-use mint::store::Method;
+use mint::keysets::MintSeed;
+use mint::store::lsm::LsmStore;
+use mint::store::postgres::PostgresStore;
+use mint::store::{Method, Store};
 use mint::{Clock, EntitlementQuote, KeysetLog, Mint, MintError, Options, PublishedKeyset, SettlementDirectory};
 use secp256k1::SecretKey;
 
@@ -43,12 +48,60 @@ pub fn world() -> Arc<World> {
     Arc::new(World { clock: AtomicU64::new(NOW), log_works: true })
 }
 
-pub fn open(folder: &Path, world: &Arc<World>) -> Mint {
-    open_with(folder, world, Options::default()).unwrap()
+/// A mint's place: a folder, and a database if it has one.
+pub struct Place {
+    pub folder: tempfile::TempDir,
+    postgres: Option<(String, Arc<database::Server>)>,
 }
 
-pub fn open_with(folder: &Path, world: &Arc<World>, options: Options) -> Result<Mint, MintError> {
-    Mint::open(folder, world.clone(), world.clone(), world.clone(), options)
+impl Place {
+    pub fn embedded() -> Self {
+        Place { folder: tempfile::tempdir().unwrap(), postgres: None }
+    }
+
+    pub fn postgres() -> Self {
+        let server = database::Server::shared();
+        let postgres = Some((server.database(), server));
+        Place { folder: tempfile::tempdir().unwrap(), postgres }
+    }
+
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub fn open(&self, world: &Arc<World>) -> Mint {
+        self.open_with(world, Options::default()).unwrap()
+    }
+
+    pub fn open_with(&self, world: &Arc<World>, options: Options) -> Result<Mint, MintError> {
+        let postgres = self.postgres.as_ref().map(|(address, _)| address.clone());
+        Mint::open(self.path(), world.clone(), world.clone(), world.clone(), Options { postgres, ..options })
+    }
+
+    /// The rows, without a mint.
+    pub fn store(&self) -> Box<dyn Store> {
+        let seed = MintSeed::open(&self.path().join("mint.seed")).unwrap();
+        match &self.postgres {
+            None => Box::new(LsmStore::open(&self.path().join("store"), &seed).unwrap()),
+            Some((address, _)) => Box::new(PostgresStore::open(address, &seed).unwrap()),
+        }
+    }
+}
+
+/// Makes two tests of each: on the embedded store, and on PostgreSQL.
+#[macro_export]
+macro_rules! on_both_stores {
+    ($($(#[$doc:meta])* fn $name:ident($place:ident) $body:block)*) => {
+        $($(#[$doc])* fn $name($place: &world::Place) $body)*
+
+        mod embedded {
+            $(#[test] fn $name() { super::$name(&super::world::Place::embedded()); })*
+        }
+
+        mod postgres {
+            $(#[test] fn $name() { super::$name(&super::world::Place::postgres()); })*
+        }
+    };
 }
 
 pub fn usd() -> Unit {

@@ -1,0 +1,384 @@
+//! The store: what was spent, what was signed, quotes, events.
+//!
+//! Every change is a set of *new rows*, and is accepted exactly when none of its keys is there yet: a token is spent by a row under
+//! its `Y`, a quote is issued by a row under its id, and no row is ever changed. So a store needs one operation,
+//! [`Store::commit`]: a batch of changes goes in, each is accepted or refused in order (against the store and against the changes
+//! before it), and one synced write makes the accepted ones durable. Two processes that race for a key need no lock: the database
+//! lets one insert it.
+//!
+//! Two stores: [`lsm`] (embedded, the default) and [`postgres`] (for several mint processes on one database). The tests run on both.
+//!
+//! Each value ends with a MAC over its place and contents, so that the audit names a row that was changed on disk.
+
+pub mod lsm;
+pub mod postgres;
+
+use cashu::{Amount, Point, Unit};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+
+use crate::keysets::{KeysetRecord, MintSeed};
+use crate::{MintError, MintEvent};
+
+/// Bytes of MAC in a value. 64 bits: a forger has one try a row and is found at the first miss.
+const MAC_LEN: usize = 8;
+
+/// The tables. Their names are part of each row's MAC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Table {
+    /// `Y` → token.
+    Spent,
+    /// `B_` → token.
+    Signed,
+    /// Id → mint quote.
+    MintQuotes,
+    /// Id of a mint quote → nothing: it was minted.
+    Issued,
+    /// Id → melt quote.
+    MeltQuotes,
+    /// Id of a melt quote → nothing: it was paid.
+    Redeemed,
+    /// Number → keyset.
+    Keysets,
+    /// `Y` → the witness that a locked token was spent with.
+    Witnesses,
+    /// Number → event.
+    Events,
+}
+
+impl Table {
+    /// All tables.
+    pub const ALL: [Table; 9] = [
+        Table::Spent,
+        Table::Signed,
+        Table::MintQuotes,
+        Table::Issued,
+        Table::MeltQuotes,
+        Table::Redeemed,
+        Table::Keysets,
+        Table::Witnesses,
+        Table::Events,
+    ];
+
+    /// The name on disk and in the audit's sentences.
+    pub fn name(self) -> &'static str {
+        match self {
+            Table::Spent => "spent",
+            Table::Signed => "signed",
+            Table::MintQuotes => "mint_quotes",
+            Table::Issued => "issued",
+            Table::MeltQuotes => "melt_quotes",
+            Table::Redeemed => "redeemed",
+            Table::Keysets => "keysets",
+            Table::Witnesses => "witnesses",
+            Table::Events => "events",
+        }
+    }
+}
+
+/// New rows that go in together or not at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Table, key, value. In the order in which a refusal is looked for.
+    pub rows: Vec<(Table, Vec<u8>, Vec<u8>)>,
+    /// What the treasury is to hear, in order.
+    pub events: Vec<MintEvent>,
+}
+
+/// What became of a change: done, or the table in which one of its keys was there already.
+pub type Outcome = Result<(), Table>;
+
+/// Is shown rows: key, contents, and whether the MAC is right.
+pub type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8], bool);
+
+/// Where rows lie. Reads may come from any thread; `commit` from the committer alone.
+pub trait Store: Send + Sync {
+    /// Decides a batch of changes in order and makes the accepted ones durable, in one synced write.
+    ///
+    /// # Errors
+    /// When the store can't be read or written: then no change of the batch may be answered as done. It may have been done all the
+    /// same; whoever asks again is told.
+    fn commit(&self, changes: &[Change]) -> Result<Vec<Outcome>, MintError>;
+
+    /// The values of some keys, in order.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, MintError>;
+
+    /// Visits each row of a table in the order of keys.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn scan(&self, table: Table, visit: Visitor<'_>) -> Result<(), MintError>;
+
+    /// Events after number `cursor`, each with its number (1, 2, 3, …), at most `limit`.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn events_after(&self, cursor: u64, limit: usize) -> Result<Vec<(u64, MintEvent)>, MintError>;
+
+    /// The number of the last event, 0 when there is none.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn last_event(&self) -> Result<u64, MintError>;
+
+    /// Writes a row's raw value, MAC and all: for the tests that play a thief with a disk editor.
+    ///
+    /// # Errors
+    /// When the store can't be written.
+    #[doc(hidden)]
+    fn overwrite_raw(&self, table: Table, key: &[u8], change: &dyn Fn(&mut Vec<u8>)) -> Result<(), MintError>;
+}
+
+/// The rows as what they mean.
+impl dyn Store + '_ {
+    fn one(&self, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, MintError> {
+        Ok(self.get(table, &[key])?.pop().flatten())
+    }
+
+    fn many<Key: AsRef<[u8]>>(&self, table: Table, keys: &[Key]) -> Result<Vec<Option<Vec<u8>>>, MintError> {
+        self.get(table, &keys.iter().map(AsRef::as_ref).collect::<Vec<_>>())
+    }
+
+    /// A mint quote.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn mint_quote(&self, id: &str) -> Result<Option<MintQuote>, MintError> {
+        Ok(self.one(Table::MintQuotes, id.as_bytes())?.and_then(|row| serde_json::from_slice(&row).ok()))
+    }
+
+    /// Which of these mint quotes were minted.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn issued(&self, ids: &[&str]) -> Result<Vec<bool>, MintError> {
+        Ok(self.many(Table::Issued, ids)?.iter().map(Option::is_some).collect())
+    }
+
+    /// A melt quote.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn melt_quote(&self, id: &str) -> Result<Option<MeltQuote>, MintError> {
+        Ok(self.one(Table::MeltQuotes, id.as_bytes())?.and_then(|row| serde_json::from_slice(&row).ok()))
+    }
+
+    /// Whether a melt quote was paid.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn redeemed(&self, id: &str) -> Result<bool, MintError> {
+        Ok(self.one(Table::Redeemed, id.as_bytes())?.is_some())
+    }
+
+    /// Which of these tokens are spent.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn spent(&self, ys: &[Point]) -> Result<Vec<bool>, MintError> {
+        let keys: Vec<[u8; 33]> = ys.iter().map(|y| y.to_bytes()).collect();
+        Ok(self.many(Table::Spent, &keys)?.iter().map(Option::is_some).collect())
+    }
+
+    /// What each of these outputs was signed for, if it was.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn signed(&self, blinded: &[Point]) -> Result<Vec<Option<TokenRow>>, MintError> {
+        let keys: Vec<[u8; 33]> = blinded.iter().map(|blinded| blinded.to_bytes()).collect();
+        Ok(self.many(Table::Signed, &keys)?.into_iter().map(|row| TokenRow::decode(&row?)).collect())
+    }
+
+    /// The witnesses that these tokens were spent with, if they were locked.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn witnesses(&self, ys: &[Point]) -> Result<Vec<Option<String>>, MintError> {
+        let keys: Vec<[u8; 33]> = ys.iter().map(|y| y.to_bytes()).collect();
+        Ok(self.many(Table::Witnesses, &keys)?.into_iter().map(|row| String::from_utf8(row?).ok()).collect())
+    }
+
+    /// All keysets, by number.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn keysets(&self) -> Result<Vec<KeysetRecord>, MintError> {
+        let mut records = Vec::new();
+        self.scan(Table::Keysets, &mut |_, value, _| records.extend(serde_json::from_slice::<KeysetRecord>(value)))?;
+        Ok(records)
+    }
+}
+
+/// How a mint quote comes to be paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// A programme orders it.
+    Entitlement,
+    /// Anybody asks for it, and nobody pays: worthless, for tests.
+    Sandbox,
+}
+
+/// A mint quote. It counts as paid; whether it was minted is [`Table::Issued`]'s to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MintQuote {
+    /// Its method.
+    pub method: Method,
+    /// How much.
+    pub amount: Amount,
+    /// The unit.
+    pub unit: Unit,
+    /// The key that must sign (NUT-20). An entitlement always has one.
+    pub pubkey: Option<Point>,
+}
+
+/// A melt quote of the method `settlement`. Whether it was paid is [`Table::Redeemed`]'s to say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeltQuote {
+    /// Into whose balance.
+    pub merchant: String,
+    /// How much.
+    pub amount: Amount,
+    /// The unit.
+    pub unit: Unit,
+    /// Unix time after which it can't be used.
+    pub expiry: u64,
+}
+
+/// A token or an output as a row: its point is the key, this is the value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenRow {
+    /// The keyset's number.
+    pub keyset: u16,
+    /// n for an amount of 2ⁿ.
+    pub exponent: u8,
+}
+
+impl TokenRow {
+    fn encode(self) -> [u8; 3] {
+        let [high, low] = self.keyset.to_be_bytes();
+        [high, low, self.exponent]
+    }
+
+    /// Reads a row's contents.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let [high, low, exponent] = bytes.try_into().ok()?;
+        Some(TokenRow { keyset: u16::from_be_bytes([high, low]), exponent })
+    }
+}
+
+/// A point and its row.
+pub type Row = (Point, TokenRow);
+
+impl Change {
+    /// Spend and sign.
+    pub fn swap(inputs: &[Row], witnesses: &[(Point, String)], outputs: &[Row]) -> Self {
+        Change::default().spending(inputs, witnesses).signing(outputs)
+    }
+
+    /// Mint quotes: all of them, or none.
+    pub fn mint(quotes: &[(&str, &MintQuote)], outputs: &[Row]) -> Self {
+        let mut change = Change::default();
+        for (id, quote) in quotes {
+            change.rows.push((Table::Issued, id.as_bytes().to_vec(), Vec::new()));
+            // The treasury has no books for what is worth nothing.
+            if quote.method == Method::Entitlement {
+                let (quote, unit, amount) = ((*id).to_owned(), quote.unit.clone(), quote.amount);
+                change.events.push(MintEvent::Issued { quote, unit, amount });
+            }
+        }
+        change.signing(outputs)
+    }
+
+    /// Redeem.
+    pub fn melt(id: &str, quote: &MeltQuote, inputs: &[Row], witnesses: &[(Point, String)]) -> Self {
+        let event = MintEvent::Redeemed {
+            quote: id.to_owned(),
+            merchant: quote.merchant.clone(),
+            unit: quote.unit.clone(),
+            amount: quote.amount,
+        };
+        let redeemed = (Table::Redeemed, id.as_bytes().to_vec(), Vec::new());
+        Change { rows: vec![redeemed], events: vec![event] }.spending(inputs, witnesses)
+    }
+
+    /// A new mint quote.
+    pub fn order(id: &str, quote: &MintQuote) -> Self {
+        Self::one(Table::MintQuotes, id.as_bytes(), quote)
+    }
+
+    /// A new melt quote.
+    pub fn melt_quote(id: &str, quote: &MeltQuote) -> Self {
+        Self::one(Table::MeltQuotes, id.as_bytes(), quote)
+    }
+
+    /// A keyset that was announced.
+    pub fn keyset(record: &KeysetRecord) -> Self {
+        Self::one(Table::Keysets, &record.number.to_be_bytes(), record)
+    }
+
+    fn one(table: Table, key: &[u8], value: &impl Serialize) -> Self {
+        let value = serde_json::to_vec(value).expect("a row is plain data");
+        Change { rows: vec![(table, key.to_vec(), value)], events: Vec::new() }
+    }
+
+    fn spending(mut self, inputs: &[Row], witnesses: &[(Point, String)]) -> Self {
+        self.rows.extend(inputs.iter().map(|(y, row)| (Table::Spent, y.to_bytes().to_vec(), row.encode().to_vec())));
+        let witness =
+            |(y, text): &(Point, String)| (Table::Witnesses, y.to_bytes().to_vec(), text.clone().into_bytes());
+        self.rows.extend(witnesses.iter().map(witness));
+        self
+    }
+
+    fn signing(mut self, outputs: &[Row]) -> Self {
+        self.rows.extend(outputs.iter().map(|(b, row)| (Table::Signed, b.to_bytes().to_vec(), row.encode().to_vec())));
+        self
+    }
+}
+
+/// Puts MACs on values and takes them off.
+#[derive(Clone)]
+pub struct RowMac([u8; 32]);
+
+impl RowMac {
+    /// The MAC key of a mint.
+    pub fn new(seed: &MintSeed) -> Self {
+        RowMac(seed.derive("habeas mint row mac v1", &[]))
+    }
+
+    fn mac(&self, table: &str, key: &[u8], value: &[u8]) -> [u8; MAC_LEN] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        mac.update(table.as_bytes());
+        mac.update(&(key.len() as u64).to_be_bytes());
+        mac.update(key);
+        mac.update(value);
+        let digest = mac.finalize().into_bytes();
+        digest[..MAC_LEN].try_into().expect("8 of 32 bytes")
+    }
+
+    /// A value as it is stored.
+    fn seal(&self, table: &str, key: &[u8], value: &[u8]) -> Vec<u8> {
+        [value, &self.mac(table, key, value)].concat()
+    }
+
+    /// The contents of a stored value, and whether they are those that were stored.
+    fn open<'a>(&self, table: &str, key: &[u8], stored: &'a [u8]) -> (&'a [u8], bool) {
+        let (value, mac) = stored.split_at(stored.len().saturating_sub(MAC_LEN));
+        (value, mac == self.mac(table, key, value))
+    }
+}
+
+/// The contents of a stored value, unchecked: the MAC is for the audit.
+fn contents(stored: &[u8]) -> Vec<u8> {
+    stored[..stored.len().saturating_sub(MAC_LEN)].to_vec()
+}
+
+impl Drop for RowMac {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}

@@ -1,0 +1,323 @@
+//! The store on PostgreSQL, for several mint processes on one database.
+//!
+//! A batch is one statement and so one round trip and one transaction: it inserts the rows of all accepted changes, and fails as a
+//! whole when one of the keys is there (`unique_violation`). Then a second round trip asks which, the changes that want those are
+//! refused, and the rest is tried again. Without contention, which is nearly always, there is no second.
+//!
+//! Keys are random points and ids, tables have a primary key and nothing else, rows are only inserted: no sequence, no lock, no
+//! update. Keys go in sorted, so that two processes that want the same ones wait for each other in the same order.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Mutex;
+
+use ::postgres::error::SqlState;
+use ::postgres::types::ToSql;
+use ::postgres::{Client, Error, NoTls, Statement};
+
+use super::{Change, Outcome, RowMac, Store, Table, Visitor, contents};
+use crate::keysets::MintSeed;
+use crate::{MintError, MintEvent};
+
+/// Connections that are kept for reading; more are made when all are in use, and closed afterwards.
+const READERS_KEPT: usize = 4;
+/// How often a batch is tried again when other processes take its keys. Each time some of its changes are refused for good, or the
+/// database asked for a repeat; so many in a row is a fault.
+const TRIES_MAX: usize = 100;
+
+/// Numbered; applied in order at start, forward only.
+const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_mint.sql")];
+
+/// A database.
+pub struct PostgresStore {
+    config: ::postgres::Config,
+    writer: Mutex<Option<Writer>>,
+    readers: Mutex<Vec<Client>>,
+    mac: RowMac,
+}
+
+/// The committer's connection. Made again after a failure.
+struct Writer {
+    client: Client,
+    insert: Statement,
+}
+
+impl PostgresStore {
+    /// Opens a database by its address (`postgres://…`), and brings its tables up to date.
+    ///
+    /// # Errors
+    /// When it can't be reached, or comes from a newer version.
+    pub fn open(address: &str, seed: &MintSeed) -> Result<Self, MintError> {
+        let config: ::postgres::Config = address.parse().map_err(failed)?;
+        let mut client = config.connect(NoTls).map_err(failed)?;
+        migrate(&mut client)?;
+        let writer = Some(Writer::new(client)?);
+        let mac = RowMac::new(seed);
+        Ok(PostgresStore { config, writer: Mutex::new(writer), readers: Mutex::default(), mac })
+    }
+
+    /// Does something with a connection of its own; a connection that failed is not used again.
+    fn read<T>(&self, act: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Failure> {
+        let kept = self.readers.lock().expect("no holder of this lock panics").pop();
+        let mut client = match kept {
+            Some(client) => client,
+            None => self.config.connect(NoTls).map_err(failed)?,
+        };
+        let result = act(&mut client).map_err(failed)?;
+        let mut readers = self.readers.lock().expect("no holder of this lock panics");
+        if readers.len() < READERS_KEPT {
+            readers.push(client);
+        }
+        Ok(result)
+    }
+
+    /// Does something with the committer's connection; after a failure the next one is new.
+    fn write<T>(&self, act: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Failure> {
+        let mut kept = self.writer.lock().expect("no holder of this lock panics");
+        let mut writer = match kept.take() {
+            Some(writer) => writer,
+            None => Writer::new(self.config.connect(NoTls).map_err(failed)?)?,
+        };
+        let result = act(&mut writer).map_err(failed)?;
+        *kept = Some(writer);
+        Ok(result)
+    }
+
+    /// The rows of accepted changes, by table, sorted by key, with MACs. Events are rows under their quote.
+    fn rows<'a>(&self, accepted: impl Iterator<Item = &'a Change>) -> BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>> {
+        let mut rows: BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>> = BTreeMap::new();
+        for change in accepted {
+            for (table, key, value) in &change.rows {
+                let sealed = self.mac.seal(table.name(), key, value);
+                rows.entry(*table).or_default().insert(key.clone(), sealed);
+            }
+            for event in &change.events {
+                let key = event.quote().as_bytes().to_vec();
+                let value = serde_json::to_vec(event).expect("plain data");
+                let sealed = self.mac.seal(Table::Events.name(), &key, &value);
+                rows.entry(Table::Events).or_default().insert(key, sealed);
+            }
+        }
+        rows
+    }
+
+    /// Gives numbers to the events that have none, and so an order: the reader's, not the writers'. Issues come before redemptions
+    /// ("issued" sorts before "redeemed"), as money is made before it is spent. Two readers that number at once can't both insert a
+    /// number; the loser tries again.
+    fn number_events(&self) -> Result<(), MintError> {
+        for _ in 0..TRIES_MAX {
+            let numbered = self.read(|client| {
+                client.execute(
+                    "INSERT INTO event_numbers (number, key)
+                     SELECT (SELECT coalesce(max(number), 0) FROM event_numbers) + row_number() OVER (ORDER BY value), key
+                     FROM events WHERE NOT EXISTS (SELECT 1 FROM event_numbers n WHERE n.key = events.key)",
+                    &[],
+                )
+            });
+            match numbered {
+                Ok(_) => return Ok(()),
+                Err(Failure::Again) => {}
+                Err(Failure::Other(error)) => return Err(error),
+            }
+        }
+        Err(stuck())
+    }
+}
+
+impl Store for PostgresStore {
+    fn commit(&self, changes: &[Change]) -> Result<Vec<Outcome>, MintError> {
+        let mut there: HashSet<(Table, Vec<u8>)> = HashSet::new();
+        for _ in 0..TRIES_MAX {
+            let outcomes = decide(changes, &there);
+            let accepted =
+                changes.iter().zip(&outcomes).filter(|(_, outcome)| outcome.is_ok()).map(|(change, _)| change);
+            let rows = self.rows(accepted);
+            if rows.is_empty() {
+                return Ok(outcomes);
+            }
+            match self.write(|writer| writer.insert(&rows)) {
+                Ok(()) => return Ok(outcomes),
+                Err(Failure::Again) => {
+                    for (table, keys) in &rows {
+                        let keys: Vec<&[u8]> = keys.keys().map(Vec::as_slice).collect();
+                        let found = self.get(*table, &keys)?;
+                        let found = keys.into_iter().zip(found).filter(|(_, row)| row.is_some());
+                        there.extend(found.map(|(key, _)| (*table, key.to_vec())));
+                    }
+                }
+                Err(Failure::Other(error)) => return Err(error),
+            }
+        }
+        Err(stuck())
+    }
+
+    fn get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, MintError> {
+        let statement = format!(
+            "SELECT t.value FROM unnest($1::bytea[]) WITH ORDINALITY AS k(key, place)
+             LEFT JOIN {} t ON t.key = k.key ORDER BY k.place",
+            table.name()
+        );
+        let rows = self.read(|client| client.query(&statement, &[&keys]))?;
+        Ok(rows.iter().map(|row| row.get::<_, Option<&[u8]>>(0).map(contents)).collect())
+    }
+
+    fn scan(&self, table: Table, visit: Visitor<'_>) -> Result<(), MintError> {
+        // Events are visited in the order of their numbers, and shown under them, as in the embedded store.
+        let statement = match table {
+            Table::Events => {
+                self.number_events()?;
+                "SELECT int8send(n.number), e.value, e.key FROM event_numbers n JOIN events e ON e.key = n.key ORDER BY 1"
+                    .to_owned()
+            }
+            _ => format!("SELECT key, value, key FROM {} ORDER BY key", table.name()),
+        };
+        self.read(|client| {
+            let mut rows = client.query_raw(&statement, std::iter::empty::<&dyn ToSql>())?;
+            while let Some(row) = ::postgres::fallible_iterator::FallibleIterator::next(&mut rows)? {
+                let (shown, stored, key): (&[u8], &[u8], &[u8]) = (row.get(0), row.get(1), row.get(2));
+                let (value, right) = self.mac.open(table.name(), key, stored);
+                visit(shown, value, right);
+            }
+            Ok(())
+        })?;
+        Ok(())
+    }
+
+    fn events_after(&self, cursor: u64, limit: usize) -> Result<Vec<(u64, MintEvent)>, MintError> {
+        self.number_events()?;
+        let (cursor, limit) = (i64::try_from(cursor).unwrap_or(i64::MAX), i64::try_from(limit).unwrap_or(i64::MAX));
+        let rows = self.read(|client| {
+            client.query(
+                "SELECT n.number, e.value FROM event_numbers n JOIN events e ON e.key = n.key
+                 WHERE n.number > $1 ORDER BY n.number LIMIT $2",
+                &[&cursor, &limit],
+            )
+        })?;
+        let event = |row: &::postgres::Row| {
+            let event =
+                serde_json::from_slice(&contents(row.get(1))).map_err(|_| damaged("a row of events is damaged"))?;
+            Ok((row.get::<_, i64>(0) as u64, event))
+        };
+        rows.iter().map(event).collect()
+    }
+
+    fn last_event(&self) -> Result<u64, MintError> {
+        self.number_events()?;
+        let row = self.read(|client| client.query_one("SELECT coalesce(max(number), 0) FROM event_numbers", &[]))?;
+        Ok(row.get::<_, i64>(0) as u64)
+    }
+
+    fn overwrite_raw(&self, table: Table, key: &[u8], change: &dyn Fn(&mut Vec<u8>)) -> Result<(), MintError> {
+        let name = table.name();
+        self.read(|client| {
+            let row = client.query_one(&format!("SELECT value FROM {name} WHERE key = $1"), &[&key])?;
+            let mut value: Vec<u8> = row.get(0);
+            change(&mut value);
+            client.execute(&format!("UPDATE {name} SET value = $2 WHERE key = $1"), &[&key, &value])
+        })?;
+        Ok(())
+    }
+}
+
+impl Writer {
+    fn new(mut client: Client) -> Result<Self, Failure> {
+        // Every table in one statement: the rows of a batch go in together, in one round trip.
+        let inserts: Vec<String> = (0..)
+            .zip(Table::ALL)
+            .map(|(place, table)| {
+                let (keys, values) = (2 * place + 1, 2 * place + 2);
+                let name = table.name();
+                format!(
+                    "{name}_rows AS (INSERT INTO {name} SELECT * FROM unnest(${keys}::bytea[], ${values}::bytea[]))"
+                )
+            })
+            .collect();
+        let insert = client.prepare(&format!("WITH {} SELECT 1", inserts.join(", "))).map_err(failed)?;
+        Ok(Writer { client, insert })
+    }
+
+    fn insert(&mut self, rows: &BTreeMap<Table, BTreeMap<Vec<u8>, Vec<u8>>>) -> Result<(), Error> {
+        let empty = BTreeMap::new();
+        let mut arrays: Vec<Vec<&[u8]>> = Vec::with_capacity(2 * Table::ALL.len());
+        for table in Table::ALL {
+            let rows = rows.get(&table).unwrap_or(&empty);
+            arrays.push(rows.keys().map(Vec::as_slice).collect());
+            arrays.push(rows.values().map(Vec::as_slice).collect());
+        }
+        let parameters: Vec<&(dyn ToSql + Sync)> = arrays.iter().map(|array| array as _).collect();
+        self.client.execute(&self.insert, &parameters).map(drop)
+    }
+}
+
+/// Decides changes in order against keys that are known to be there, and against one another.
+fn decide(changes: &[Change], there: &HashSet<(Table, Vec<u8>)>) -> Vec<Outcome> {
+    let mut taken: HashSet<(Table, &[u8])> = HashSet::new();
+    let mut outcomes = Vec::with_capacity(changes.len());
+    for change in changes {
+        let found = change.rows.iter().find(|(table, key, _)| {
+            taken.contains(&(*table, key.as_slice())) || there.contains(&(*table, key.clone()))
+        });
+        match found {
+            Some((table, _, _)) => outcomes.push(Err(*table)),
+            None => {
+                taken.extend(change.rows.iter().map(|(table, key, _)| (*table, key.as_slice())));
+                outcomes.push(Ok(()));
+            }
+        }
+    }
+    outcomes
+}
+
+fn migrate(client: &mut Client) -> Result<(), MintError> {
+    client.batch_execute("CREATE TABLE IF NOT EXISTS schema_versions (version INT PRIMARY KEY)").map_err(failed)?;
+    let version = client.query_one("SELECT coalesce(max(version), 0) FROM schema_versions", &[]).map_err(failed)?;
+    let version = usize::try_from(version.get::<_, i32>(0)).unwrap_or(0);
+    if version > MIGRATIONS.len() {
+        return Err(damaged("its tables were made by a newer version of habeas: use that one"));
+    }
+    for (number, migration) in (1i32..).zip(MIGRATIONS).skip(version) {
+        let mut transaction = client.transaction().map_err(failed)?;
+        transaction.execute("INSERT INTO schema_versions VALUES ($1)", &[&number]).map_err(failed)?;
+        transaction.batch_execute(migration).map_err(failed)?;
+        transaction.commit().map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Why a statement did not go through.
+enum Failure {
+    /// A key is there already, or the database asks for a repeat.
+    Again,
+    /// Something that a repeat does not mend.
+    Other(MintError),
+}
+
+impl From<Failure> for MintError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Again => stuck(),
+            Failure::Other(error) => error,
+        }
+    }
+}
+
+fn failed(error: Error) -> Failure {
+    let again = [SqlState::UNIQUE_VIOLATION, SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED];
+    if error.code().is_some_and(|code| again.contains(code)) {
+        return Failure::Again;
+    }
+    // Its own words may quote a row.
+    let detail = match (error.as_db_error(), std::error::Error::source(&error)) {
+        (Some(told), _) => told.message().to_owned(),
+        (None, Some(source)) => format!("{error}: {source}"),
+        (None, None) => error.to_string(),
+    };
+    Failure::Other(damaged(&detail))
+}
+
+fn damaged(detail: &str) -> MintError {
+    MintError::Store { folder: "PostgreSQL".into(), detail: detail.to_owned() }
+}
+
+fn stuck() -> MintError {
+    damaged("a batch was tried a hundred times and could not be decided")
+}
