@@ -6,6 +6,8 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use tokio::sync::oneshot;
+
 use crate::MintError;
 use crate::changes::Changes;
 use crate::store::{Change, Outcome, Store};
@@ -24,7 +26,47 @@ pub struct Engine {
 
 struct Waiting {
     change: Change,
-    answer: SyncSender<Result<Outcome, String>>,
+    answer: oneshot::Sender<Result<Outcome, String>>,
+}
+
+/// A change on its way into a commit.
+#[must_use = "a change is durable only when it was answered"]
+pub struct Submitted {
+    answer: oneshot::Receiver<Result<Outcome, String>>,
+    folder: String,
+}
+
+impl Submitted {
+    /// Waits on this thread. Not for async threads.
+    ///
+    /// # Errors
+    /// A store that can't be written.
+    pub fn wait(self) -> Result<Outcome, MintError> {
+        read(self.answer.blocking_recv(), self.folder)
+    }
+
+    /// Waits without holding a thread.
+    ///
+    /// # Errors
+    /// A store that can't be written.
+    pub async fn answered(self) -> Result<Outcome, MintError> {
+        read(self.answer.await, self.folder)
+    }
+}
+
+fn read(
+    answer: Result<Result<Outcome, String>, oneshot::error::RecvError>,
+    folder: String,
+) -> Result<Outcome, MintError> {
+    match answer {
+        Ok(Ok(outcome)) => Ok(outcome),
+        Ok(Err(detail)) => Err(MintError::Store { folder, detail }),
+        Err(_) => Err(closed(folder)),
+    }
+}
+
+fn closed(folder: String) -> MintError {
+    MintError::Store { folder, detail: "the mint is closed".into() }
 }
 
 impl Engine {
@@ -38,22 +80,19 @@ impl Engine {
         Ok(Engine { queue: Mutex::new(Some(queue)), committer: Mutex::new(Some(committer)), folder })
     }
 
-    /// Hands in a change and waits until it is durable or refused.
+    /// Hands in a change for the next commit.
     ///
     /// # Errors
-    /// An overload, or a store that can't be written.
-    pub fn submit(&self, change: Change) -> Result<Outcome, MintError> {
-        let closed = || MintError::Store { folder: self.folder.clone(), detail: "the mint is closed".into() };
-        let (answer, receipt) = sync_channel(1);
-        let queue = self.queue.lock().expect("no holder of this lock panics").clone().ok_or_else(closed)?;
-        queue.try_send(Waiting { change, answer }).map_err(|error| match error {
+    /// When too many wait, or the mint is closed: the change is then not made.
+    pub fn submit(&self, change: Change) -> Result<Submitted, MintError> {
+        let folder = || self.folder.clone();
+        let (answer, receipt) = oneshot::channel();
+        let queue = self.queue.lock().expect("no holder of this lock panics").clone();
+        queue.ok_or_else(|| closed(folder()))?.try_send(Waiting { change, answer }).map_err(|error| match error {
             TrySendError::Full(_) => MintError::Overloaded,
-            TrySendError::Disconnected(_) => closed(),
+            TrySendError::Disconnected(_) => closed(folder()),
         })?;
-        match receipt.recv().map_err(|_| closed())? {
-            Ok(outcome) => Ok(outcome),
-            Err(detail) => Err(MintError::Store { folder: self.folder.clone(), detail }),
-        }
+        Ok(Submitted { answer: receipt, folder: folder() })
     }
 
     /// Finishes what waits and stops.
