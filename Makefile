@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint bench bench-mint faults
 
 PEOPLE := $(firstword $(wildcard ../shared/data/febrl/dataset3.csv) examples/people.csv)
 
@@ -33,5 +33,13 @@ lint: setup ## formatting, clippy, the architecture's rules, licences
 	scripts/architecture.py
 	cargo deny --log-level error check bans licenses sources
 
-bench: ## the figures of bench/README.md
+faults: ## the long form of the fault tests: races and kills in the numbers that the guarantees name; some ten minutes
+	RACES=10000 cargo test -p mint --test races -- --nocapture
+	KILLS=200 cargo test -p habeas --test kill_mint -- --nocapture
+	KILLS=20 cargo test -p habeas --test kill -- --nocapture
+
+bench: ## the figures of bench/README.md: the demonstration
 	bench/demo.sh
+
+bench-mint: ## our mint beside its peers (bench/peers.sh installs them); some forty minutes
+	bench/mint.py

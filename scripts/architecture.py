@@ -15,7 +15,7 @@ STORAGE = {"storage"}
 SERVICES = {"registry", "credential", "mint", "treasury", "transparency"}
 CLIENTS = {"wallet", "terminal"}
 BINARY = {"habeas"}
-# Measures any mint from outside.
+# Measures any mint from outside; fills our own store.
 TOOLS = {"load"}
 
 ALLOWED = {
@@ -28,7 +28,7 @@ ALLOWED = {
     "wallet": set(PROTOCOLS),
     "terminal": {"cashu", "wallet"},
     "habeas": PROTOCOLS | SERVICES | CLIENTS,
-    **{tool: {"cashu"} for tool in TOOLS},
+    **{tool: {"cashu", "mint"} for tool in TOOLS},
 }
 
 

@@ -110,6 +110,12 @@ impl Up {
         }
     }
 
+    /// kill -9.
+    pub fn kill(&self) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-KILL", &pid]).status().expect("kill runs").success());
+    }
+
     /// Asks it to stop, and checks that it does so cleanly.
     pub fn stop(mut self) {
         let pid = self.child.id().to_string();

@@ -1,5 +1,7 @@
 //! A PostgreSQL server of the tests' own: on a Unix socket in a temporary folder, stopped when the last test lets go of it.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,0 +1,353 @@
+#!/usr/bin/env python3
+"""Measures our mint beside its peers: one run, one machine, each server on its durable default, the load generator beside it.
+
+Writes bench/results/mint.json and two plots beside it. Peers are measured where they are installed (bench/peers.sh).
+
+    bench/mint.py             all of it; some forty minutes, most of it for filling the store with 50 million spent tokens
+    bench/mint.py --quick     swaps only, shorter, up to one million spent tokens
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+HABEAS = ROOT / "target/release/habeas"
+LOAD = ROOT / "target/release/load"
+PEERS = Path(os.environ.get("HABEAS_PEERS", ROOT / "target/peers"))
+RESULTS = ROOT / "bench/results"
+CONNECTIONS = [1, 16, 64, 256]
+
+
+def say(text):
+    print(f"== {text}", file=sys.stderr, flush=True)
+
+
+class Server:
+    """A mint in a fresh folder on the same disk; stopped at the end."""
+
+    def __init__(self, name, folder, command, url, method, unit, environment=None):
+        self.name, self.folder, self.command, self.url = name, folder, command, url
+        self.method, self.unit, self.environment = method, unit, environment or {}
+        self.process = None
+
+    def __enter__(self):
+        log = open(self.folder / "server.log", "w")
+        environment = {**os.environ, **self.environment}
+        self.process = subprocess.Popen(self.command, cwd=self.folder, stdout=log, stderr=log, env=environment)
+        deadline = time.time() + 60
+        while True:
+            try:
+                urllib.request.urlopen(self.url + "/v1/keysets", timeout=2).read()
+                return self
+            except OSError:
+                if time.time() > deadline or self.process.poll() is not None:
+                    raise SystemExit(f"{self.name} does not start: {(self.folder / 'server.log').read_text()[-2000:]}")
+                time.sleep(0.2)
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(30)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+    def load(self, *arguments):
+        command = [LOAD, "--mint", self.url, "--method", self.method, "--unit", self.unit]
+        # Ours must not refuse a single one; cdk-mintd answers "database is locked" at 256 connections.
+        command += [] if self.method == "sandbox" else ["--tolerate-refusals"]
+        command += map(str, arguments)
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            raise SystemExit(f"the load on {self.name} failed")
+        return json.loads(done.stdout)["levels"]
+
+    def processor_seconds(self):
+        """User and system time so far, in seconds."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_memory_mib(self):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) // 1024
+
+
+def ours(folder, *options):
+    port = 14281
+    command = [HABEAS, "up", "--sandbox", "--data", folder / "data", "--listen", f"127.0.0.1:{port}", *options]
+    return Server("habeas", folder, command, f"http://127.0.0.1:{port}", "sandbox", "sandbox")
+
+
+def cdk(folder):
+    program = PEERS / "bin/cdk-mintd"
+    if not program.exists():
+        return None
+    words = " ".join(["abandon"] * 11 + ["about"])
+    environment = {"CDK_MINTD_MNEMONIC": words, "RUST_BACKTRACE": "0"}
+    (folder / "work").mkdir()
+    (folder / "config.toml").write_text(
+        """
+[info]
+url = "http://127.0.0.1:14282/"
+listen_host = "127.0.0.1"
+listen_port = 14282
+mnemonic = "env:CDK_MINTD_MNEMONIC"
+[info.logging]
+output = "stderr"
+console_level = "warn"
+[database]
+engine = "sqlite"
+[payment_backend]
+backend = "fakewallet"
+max_mint = 500000
+[limits]
+max_inputs = 1000
+max_outputs = 1000
+[fake_wallet]
+supported_units = ["sat"]
+fee_percent = 0.0
+reserve_fee_min = 0
+min_delay_time = 0
+max_delay_time = 0
+"""
+    )
+    subprocess.run(
+        [program, "-w", folder / "work", "config", "init", "--new-mint", "--file", folder / "config.toml"],
+        env={**os.environ, **environment}, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    command = [program, "-w", folder / "work"]
+    return Server("cdk-mintd 0.18.3, SQLite", folder, command, "http://127.0.0.1:14282", "bolt11", "sat", environment)
+
+
+def nutshell(folder):
+    program = PEERS / "nutshell/bin/mint"
+    if not program.exists():
+        return None
+    environment = {
+        "MINT_BACKEND_BOLT11_SAT": "FakeWallet", "MINT_PRIVATE_KEY": "bench", "MINT_DATABASE": str(folder / "database"),
+        "MINT_LISTEN_HOST": "127.0.0.1", "MINT_LISTEN_PORT": "14283", "FAKEWALLET_BRR": "TRUE", "DEBUG": "FALSE",
+        "FAKEWALLET_DELAY_INCOMING_PAYMENT": "0", "MINT_RATE_LIMIT": "FALSE", "CASHU_DIR": str(folder / "cashu"),
+    }
+    return Server(
+        "nutshell 0.21.0, SQLite", folder, [program], "http://127.0.0.1:14283", "bolt11", "sat", environment
+    )
+
+
+def postgres(folder):
+    """A PostgreSQL of our own; gives its address and what stops it."""
+    binaries = max(Path("/usr/lib/postgresql").iterdir()) / "bin"
+    user = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(folder, "postgres")
+        os.chmod(folder, 0o755)
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": "/tmp"}
+    data = folder / "pg"
+    subprocess.run([*user, binaries / "initdb", "-A", "trust", "-U", "postgres", "-D", data], check=True, **quiet)
+    socket = Path(tempfile.mkdtemp(prefix="pg", dir="/tmp"))
+    if user:
+        shutil.chown(socket, "postgres")
+    server = subprocess.Popen([*user, binaries / "postgres", "-D", data, "-k", socket, "-c", "listen_addresses="], **quiet)
+    time.sleep(3)
+    stop = [*user, binaries / "pg_ctl", "-D", data, "-m", "fast", "stop"]
+
+    def end():
+        subprocess.run(stop, **quiet)
+        server.wait()
+
+    return f"postgres://postgres@{str(socket).replace('/', '%2F')}/postgres", end
+
+
+def folder_for(work, name):
+    folder = work / name
+    folder.mkdir()
+    # PostgreSQL's user must get through.
+    os.chmod(work, 0o755)
+    return folder
+
+
+def swaps(server, seconds, rate, connections=CONNECTIONS):
+    say(f"{server.name}: swaps")
+    levels = server.load("swaps", "--seconds", seconds, "--rate", rate, "--connections", ",".join(map(str, connections)))
+    for level in levels:
+        say(f"   {level['connections']:>4} connections: {level['per_second']:>8} a second, p50 {level['p50_ms']} ms, p99 {level['p99_ms']} ms, {level['refused']} refused")
+    return levels
+
+
+def profile_share(server, seconds):
+    """The share of processor time by kind, from perf, while swaps run. `None` without perf."""
+    if not shutil.which("perf"):
+        return None
+    data = server.folder / "perf.data"
+    recorder = subprocess.Popen(
+        ["perf", "record", "-q", "-o", data, "-p", str(server.process.pid), "--", "sleep", str(seconds)],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )
+    return recorder, data
+
+
+def read_profile(data):
+    report = subprocess.run(
+        ["perf", "report", "-i", data, "--stdio", "-F", "overhead,comm,symbol", "--percent-limit", "0"],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+    ).stdout
+    shares = {"arithmetic": 0.0, "store": 0.0, "kernel": 0.0, "http, json and the rest": 0.0}
+    for line in report.splitlines():
+        match = re.match(r"\s*([\d.]+)%\s+(.*)", line)
+        if not match:
+            continue
+        share, rest = float(match[1]), match[2]
+        if "secp256k1" in rest or "sha256" in rest:
+            shares["arithmetic"] += share
+        elif "[k]" in rest:
+            shares["kernel"] += share
+        elif "mint-committer" in rest or any(name in rest for name in ("fjall", "lsm_tree", "skiplist", "flush", "compact")):
+            shares["store"] += share
+        else:
+            shares["http, json and the rest"] += share
+    return {kind: round(share, 1) for kind, share in shares.items()}
+
+
+def disk_bytes(folder):
+    return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
+
+
+def growth(work, sizes, seconds, rate):
+    """Swaps a second, bytes on disk and memory as the spent set grows."""
+    folder = folder_for(work, "growth")
+    with ours(folder):
+        pass
+    rows = []
+    for size in sizes:
+        say(f"growth: filling to {size:,} spent tokens")
+        subprocess.run([LOAD, "fill", "--data", folder / "data", "--spent", str(size)], check=True)
+        with ours(folder) as server:
+            # Let compaction end, as it does between two paydays.
+            time.sleep(5)
+            level = swaps(server, seconds, rate, [64])[0]
+            row = {
+                "spent": size, "per_second": level["per_second"], "p99_ms": level["p99_ms"],
+                "bytes_per_spent": round(disk_bytes(folder / "data/mint/store") / size, 1),
+                "peak_memory_mib": server.peak_memory_mib(),
+            }
+        say(f"   {row}")
+        rows.append(row)
+    return rows
+
+
+def plot(path, title, x_label, series):
+    """A small SVG: lines over a logarithmic x axis."""
+    from math import log10
+    width, height, left, bottom, top, right = 640, 400, 70, 50, 40, 170
+    xs = [x for points in series.values() for x, _ in points]
+    most = max(y for points in series.values() for _, y in points) * 1.1
+    low, high = log10(max(min(xs), 1)), log10(max(xs))
+    place_x = lambda x: left + (log10(max(x, 1)) - low) / max(high - low, 1e-9) * (width - left - right)
+    place_y = lambda y: height - bottom - y / most * (height - bottom - top)
+    colours = ["#0b6", "#06c", "#c60", "#909"]
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="{left}" y="22" font-size="15">{title}</text>',
+        f'<text x="{(left + width - right) / 2}" y="{height - 12}" text-anchor="middle">{x_label}</text>',
+    ]
+    for step in range(6):
+        y = most * step / 5
+        parts.append(f'<line x1="{left}" x2="{width - right}" y1="{place_y(y)}" y2="{place_y(y)}" stroke="#ddd"/>')
+        parts.append(f'<text x="{left - 8}" y="{place_y(y) + 4}" text-anchor="end">{y:,.0f}</text>')
+    for x in sorted(set(xs)):
+        parts.append(f'<text x="{place_x(x)}" y="{height - bottom + 18}" text-anchor="middle">{x:,}</text>')
+    for number, (name, points) in enumerate(series.items()):
+        colour = colours[number % len(colours)]
+        path_points = " ".join(f"{place_x(x):.1f},{place_y(y):.1f}" for x, y in points)
+        parts.append(f'<polyline points="{path_points}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [f'<circle cx="{place_x(x):.1f}" cy="{place_y(y):.1f}" r="3" fill="{colour}"/>' for x, y in points]
+        parts.append(f'<text x="{width - right + 10}" y="{top + 20 * number + 10}" fill="{colour}">{name}</text>')
+    path.write_text("\n".join(parts + ["</svg>"]) + "\n")
+
+
+def main():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--quick", action="store_true")
+    arguments.add_argument("--growth", default="1000000,10000000,50000000")
+    arguments = arguments.parse_args()
+    seconds, rate = (3, 7000) if arguments.quick else (6, 7000)
+    sizes = [1_000_000] if arguments.quick else [int(size) for size in arguments.growth.split(",")]
+    subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "habeas", "-p", "load"], cwd=ROOT, check=True)
+    RESULTS.mkdir(exist_ok=True)
+    # On the disk of the repository: a memory disk would make every server's commits free.
+    (ROOT / "target").mkdir(exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "target"))
+    results = {"machine": {"cores": os.cpu_count()}, "swaps": {}, "payday": {}}
+    try:
+        results["arithmetic"] = json.loads(subprocess.check_output([LOAD, "arithmetic"]))
+        ceiling = 1e6 / results["arithmetic"]["swap_us"] * os.cpu_count()
+        results["ceiling_per_second"] = round(ceiling)
+        say(f"curve arithmetic of a swap: {results['arithmetic']['swap_us']} µs, so at most {ceiling:,.0f} a second")
+        folder = folder_for(work, "habeas")
+        with ours(folder) as server:
+            before = server.processor_seconds()
+            results["swaps"]["habeas, embedded"] = levels = swaps(server, seconds, rate)
+            spent = server.processor_seconds() - before
+            say(f"   processor time of the server: {spent:.1f} s, of which preparing tokens took a part; {sum(l['answered'] for l in levels):,} swaps")
+            profile = profile_share(server, 4 * seconds)
+            swaps(server, seconds, rate, [64])
+            if profile:
+                profile[0].terminate()
+                profile[0].wait()
+                results["profile"] = read_profile(profile[1])
+                say(f"   processor time: {results['profile']}")
+            if not arguments.quick:
+                results["payday"]["habeas, embedded"] = server.load("payday", "--quotes", 100_000)
+        if Path("/usr/lib/postgresql").exists():
+            folder = folder_for(work, "postgres")
+            address, end = postgres(folder)
+            own = folder_for(work, "habeas-postgres")
+            try:
+                with ours(own, "--mint-store", address) as server:
+                    server.name = "habeas, PostgreSQL 15"
+                    results["swaps"]["habeas, PostgreSQL 15"] = swaps(server, seconds, rate)
+            finally:
+                end()
+        for name, make, peer_rate, quotes in [("cdk", cdk, 1_100, 3_000), ("nutshell", nutshell, 60, 150)]:
+            server = make(folder_for(work, name))
+            if server is None:
+                say(f"NOT MEASURED: {name} is not installed (bench/peers.sh)")
+                continue
+            with server:
+                results["swaps"][server.name] = swaps(server, seconds, peer_rate)
+                if not arguments.quick:
+                    results["payday"][server.name] = server.load("payday", "--quotes", quotes)
+        results["growth"] = growth(work, sizes, seconds, rate)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    (RESULTS / "mint.json").write_text(json.dumps(results, indent=1) + "\n")
+    lines = {name: [(l["connections"], l["per_second"]) for l in levels] for name, levels in results["swaps"].items()}
+    plot(RESULTS / "swaps.svg", "Swaps a second (2 in, 2 out), 2 cores", "connections", lines)
+    plot(RESULTS / "growth.svg", "Swaps a second at 64 connections", "spent tokens", {"habeas, embedded": [(r["spent"], r["per_second"]) for r in results["growth"]]})
+    table(results)
+
+
+def table(results):
+    print(f"\n{'swaps a second':<28}" + "".join(f"{c:>8}" for c in CONNECTIONS) + "   p99 at 64")
+    for name, levels in results["swaps"].items():
+        by = {level["connections"]: level for level in levels}
+        print(f"{name:<28}" + "".join(f"{by[c]['per_second']:>8.0f}" for c in CONNECTIONS) + f"{by[64]['p99_ms']:>9.0f} ms")
+    print(f"{'curve arithmetic alone':<28}{'':>24}{results['ceiling_per_second']:>8}")
+    for name, levels in results["payday"].items():
+        print(f"payday, {name}: {levels[0]['per_second'] * 8:,.0f} tokens a second")
+    for row in results["growth"]:
+        print(f"{row['spent']:>12,} spent: {row['per_second']:>7.0f} a second, {row['bytes_per_spent']} bytes each, {row['peak_memory_mib']} MiB")
+
+
+if __name__ == "__main__":
+    main()
