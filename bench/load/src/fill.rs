@@ -18,7 +18,7 @@ pub fn fill(data: &Path, spent: u64, seed: u64) -> Result<()> {
     let seed_file = MintSeed::open(&data.join("mint/mint.seed")).context("start `habeas up --sandbox` there once")?;
     let store = LsmStore::open(&data.join("mint/store"), &seed_file)?;
     let mut count = 0;
-    store.scan(Table::Spent, &mut |_, _, _| count += 1)?;
+    store.scan(&[Table::Spent], &mut |_, _, _, _| count += 1)?;
     let mut rng = StdRng::seed_from_u64(seed ^ count);
     let begin = Instant::now();
     while count < spent {

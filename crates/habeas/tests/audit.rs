@@ -96,7 +96,7 @@ fn a_row_changed_in_any_column_of_any_table_is_named() {
             let store = LsmStore::open(&copied.join("mint/store"), &seed).unwrap();
             let mut first = None;
             store
-                .scan(table, &mut |key, _, _| {
+                .scan(&[table], &mut |_, key, _, _| {
                     first.get_or_insert_with(|| key.to_vec());
                 })
                 .unwrap();

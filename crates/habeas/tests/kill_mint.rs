@@ -161,6 +161,10 @@ fn play(data: &Path, options: &[&str], name: &str) {
             if kill < kills {
                 up.kill();
             } else {
+                // Beside the load: an audit sees one moment, whatever goes on.
+                for _ in 0..3 {
+                    assert!(good(&format!("audit --data {}", data.display())).trim_end().ends_with("balanced"));
+                }
                 stop.store(true, Ordering::Relaxed);
             }
         });

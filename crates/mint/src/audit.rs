@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cashu::{Amount, Unit};
 
+use crate::keysets::KeysetTable;
 use crate::store::{MeltQuote, Method, MintQuote, Table, TokenRow};
 use crate::{Mint, MintError, MintEvent};
 
@@ -28,71 +29,140 @@ pub struct UnitTotals {
 pub struct MintAudit {
     /// Sums by unit.
     pub totals: BTreeMap<Unit, UnitTotals>,
+    /// Issued less redeemed by unit, up to the event that the books have been brought to.
+    pub booked: BTreeMap<Unit, i128>,
     /// A sentence each; none when all is well.
     pub problems: Vec<String>,
 }
 
+/// The tables in the order in which the audit reads them: marks before what they mark.
+const ORDER: [Table; 9] = [
+    Table::Spent,
+    Table::Signed,
+    Table::Issued,
+    Table::MintQuotes,
+    Table::Redeemed,
+    Table::MeltQuotes,
+    Table::Keysets,
+    Table::Witnesses,
+    Table::Events,
+];
+
 impl Mint {
-    /// Recomputes everything from the rows.
+    /// Recomputes everything from the rows, as they are at one moment: the mint goes on meanwhile.
     ///
     /// # Errors
     /// When the store can't be read.
     pub fn audit(&self) -> Result<MintAudit, MintError> {
-        let mut audit = MintAudit::default();
-        let keysets = self.keyset_table();
-        for table in [Table::Spent, Table::Signed] {
-            let mut sums: HashMap<u16, u64> = HashMap::new();
-            self.store().scan(table, &mut |key, value, intact| match TokenRow::decode(value).filter(|_| intact) {
-                Some(row) => *sums.entry(row.keyset).or_default() += 1u64 << row.exponent.min(63),
-                None => audit.changed(table, &hex::encode(key)),
-            })?;
-            for (number, sum) in sums {
-                let Some(keyset) = keysets.by_number(number) else {
-                    audit.problem(format!(
-                        "mint: {} has tokens of keyset number {number}, which is not there",
-                        table.name()
-                    ));
-                    continue;
-                };
-                let totals = audit.totals.entry(keyset.record.unit.clone()).or_default();
-                *(if table == Table::Spent { &mut totals.spent } else { &mut totals.signed }) += sum;
+        self.audit_at(u64::MAX)
+    }
+
+    /// The same; the books that it is held against have been brought up to event number `booked`.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn audit_at(&self, booked: u64) -> Result<MintAudit, MintError> {
+        let mut reader = Reader { booked, next_event: 1, ..Reader::default() };
+        self.store().scan(&ORDER, &mut |table, key, value, intact| reader.row(table, key, value, intact))?;
+        Ok(reader.finish(&self.keyset_table()))
+    }
+}
+
+/// What has been read so far.
+#[derive(Default)]
+struct Reader {
+    audit: MintAudit,
+    booked: u64,
+    /// Worth of tokens by table and keyset number.
+    sums: BTreeMap<(Table, u16), u64>,
+    /// Ids of quotes that were minted or paid.
+    marked: HashSet<String>,
+    /// The event that each of them must have.
+    expected: HashMap<String, MintEvent>,
+    next_event: u64,
+}
+
+impl Reader {
+    fn row(&mut self, table: Table, key: &[u8], value: &[u8], intact: bool) {
+        let id = || String::from_utf8_lossy(key).into_owned();
+        let understood = intact
+            && match table {
+                Table::Spent | Table::Signed => TokenRow::decode(value).map(|row| self.token(table, row)).is_some(),
+                Table::Issued | Table::Redeemed => self.marked.insert(id()),
+                Table::MintQuotes => serde_json::from_slice(value).map(|quote| self.mint_quote(id(), quote)).is_ok(),
+                Table::MeltQuotes => serde_json::from_slice(value).map(|quote| self.melt_quote(id(), quote)).is_ok(),
+                Table::Keysets | Table::Witnesses => true,
+                Table::Events => {
+                    let number = key.try_into().map(u64::from_be_bytes).unwrap_or_default();
+                    let read = serde_json::from_slice(value).map(|event| self.event(number, &event)).is_ok();
+                    self.next_event = number + 1;
+                    read
+                }
+            };
+        if !understood {
+            let name = match (table, key.try_into().map(u64::from_be_bytes)) {
+                (Table::Spent | Table::Signed | Table::Keysets | Table::Witnesses, _) => hex::encode(key),
+                (Table::Events, Ok(number)) => number.to_string(),
+                _ => id(),
+            };
+            self.audit.problem(format!("mint: the row {name} of {} was changed on disk", table.name()));
+        }
+    }
+
+    fn token(&mut self, table: Table, row: TokenRow) {
+        let sum = self.sums.entry((table, row.keyset)).or_default();
+        *sum = sum.saturating_add(1u64 << row.exponent.min(63));
+    }
+
+    fn mint_quote(&mut self, id: String, quote: MintQuote) {
+        if self.marked.contains(&id) {
+            let MintQuote { unit, amount, method, .. } = quote;
+            self.audit.totals.entry(unit.clone()).or_default().issued += amount.minor();
+            if method == Method::Entitlement {
+                self.expected.insert(id.clone(), MintEvent::Issued { quote: id, unit, amount });
             }
         }
-        let mut expected: HashMap<String, MintEvent> = HashMap::new();
-        let issued = self.keys_of(Table::Issued, &mut audit)?;
-        self.store().scan(Table::MintQuotes, &mut |key, value, intact| {
-            let id = String::from_utf8_lossy(key).into_owned();
-            let Some(quote) = serde_json::from_slice::<MintQuote>(value).ok().filter(|_| intact) else {
-                return audit.changed(Table::MintQuotes, &id);
-            };
-            if issued.contains(&id) {
-                let MintQuote { unit, amount, method, .. } = quote;
-                audit.totals.entry(unit.clone()).or_default().issued += amount.minor();
-                if method == Method::Entitlement {
-                    expected.insert(id.clone(), MintEvent::Issued { quote: id, unit, amount });
-                }
-            }
-        })?;
-        let redeemed = self.keys_of(Table::Redeemed, &mut audit)?;
-        self.store().scan(Table::MeltQuotes, &mut |key, value, intact| {
-            let id = String::from_utf8_lossy(key).into_owned();
-            let Some(quote) = serde_json::from_slice::<MeltQuote>(value).ok().filter(|_| intact) else {
-                return audit.changed(Table::MeltQuotes, &id);
-            };
-            if redeemed.contains(&id) {
-                let MeltQuote { merchant, unit, amount, .. } = quote;
-                audit.totals.entry(unit.clone()).or_default().redeemed += amount.minor();
-                expected.insert(id.clone(), MintEvent::Redeemed { quote: id, merchant, unit, amount });
-            }
-        })?;
-        for table in [Table::Keysets, Table::Witnesses] {
-            self.store().scan(table, &mut |key, _, intact| {
-                if !intact {
-                    audit.changed(table, &hex::encode(key));
-                }
-            })?;
+    }
+
+    fn melt_quote(&mut self, id: String, quote: MeltQuote) {
+        if self.marked.contains(&id) {
+            let MeltQuote { merchant, unit, amount, .. } = quote;
+            self.audit.totals.entry(unit.clone()).or_default().redeemed += amount.minor();
+            self.expected.insert(id.clone(), MintEvent::Redeemed { quote: id, merchant, unit, amount });
         }
-        self.check_events(&mut audit, expected)?;
+    }
+
+    /// Events are numbered without a gap, and there is one for each quote that was carried out and none besides.
+    fn event(&mut self, number: u64, event: &MintEvent) {
+        if number != self.next_event {
+            self.audit.problem(format!("mint: event {} is missing", self.next_event));
+        }
+        if self.expected.remove(event.quote()).as_ref() != Some(event) {
+            self.audit.problem(format!("mint: event {number} does not match quote {}", event.quote()));
+        }
+        if number <= self.booked {
+            let (unit, change) = match event {
+                MintEvent::Issued { unit, amount, .. } => (unit, i128::from(amount.minor())),
+                MintEvent::Redeemed { unit, amount, .. } => (unit, -i128::from(amount.minor())),
+            };
+            *self.audit.booked.entry(unit.clone()).or_default() += change;
+        }
+    }
+
+    fn finish(self, keysets: &KeysetTable) -> MintAudit {
+        let Reader { mut audit, sums, expected, .. } = self;
+        for ((table, number), sum) in sums {
+            let Some(keyset) = keysets.by_number(number) else {
+                let name = table.name();
+                audit.problem(format!("mint: {name} has tokens of keyset number {number}, which is not there"));
+                continue;
+            };
+            let totals = audit.totals.entry(keyset.record.unit.clone()).or_default();
+            *(if table == Table::Spent { &mut totals.spent } else { &mut totals.signed }) += sum;
+        }
+        for quote in expected.keys() {
+            audit.problem(format!("mint: quote {quote} was carried out but has no event"));
+        }
         for (unit, totals) in audit.totals.clone() {
             let (made, gone) = (totals.signed.checked_sub(totals.spent), totals.issued.checked_sub(totals.redeemed));
             if made.is_none() || made != gone {
@@ -102,52 +172,11 @@ impl Mint {
                 ));
             }
         }
-        Ok(audit)
-    }
-
-    /// The ids that a table of marks has.
-    fn keys_of(&self, table: Table, audit: &mut MintAudit) -> Result<HashSet<String>, MintError> {
-        let mut ids = HashSet::new();
-        self.store().scan(table, &mut |key, _, intact| {
-            let id = String::from_utf8_lossy(key).into_owned();
-            if !intact {
-                audit.changed(table, &id);
-            }
-            ids.insert(id);
-        })?;
-        Ok(ids)
-    }
-
-    /// Events are numbered without a gap, and there is one for each quote that was carried out and none besides.
-    fn check_events(&self, audit: &mut MintAudit, mut expected: HashMap<String, MintEvent>) -> Result<(), MintError> {
-        let mut next = 1u64;
-        self.store().scan(Table::Events, &mut |key, value, intact| {
-            let number = key.try_into().map(u64::from_be_bytes).unwrap_or_default();
-            match serde_json::from_slice::<MintEvent>(value).ok().filter(|_| intact) {
-                None => audit.changed(Table::Events, &number.to_string()),
-                Some(event) => {
-                    if expected.remove(event.quote()).as_ref() != Some(&event) {
-                        audit.problem(format!("mint: event {number} does not match quote {}", event.quote()));
-                    }
-                }
-            }
-            if number != next {
-                audit.problem(format!("mint: event {next} is missing"));
-            }
-            next = number + 1;
-        })?;
-        for quote in expected.keys() {
-            audit.problem(format!("mint: quote {quote} was carried out but has no event"));
-        }
-        Ok(())
+        audit
     }
 }
 
 impl MintAudit {
-    fn changed(&mut self, table: Table, row: &str) {
-        self.problem(format!("mint: the row {row} of {} was changed on disk", table.name()));
-    }
-
     fn problem(&mut self, sentence: String) {
         if self.problems.len() < PROBLEMS_MAX {
             self.problems.push(sentence);

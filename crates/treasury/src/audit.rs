@@ -10,6 +10,8 @@ use crate::ledger::{Movement, Totals, Treasury, add_to_totals, row_hash};
 pub struct TreasuryAudit {
     /// Sums by unit, recomputed from the journal.
     pub totals: BTreeMap<String, Totals>,
+    /// The number of the last event of the mint that is booked.
+    pub mint_events: u64,
     /// A sentence each; none when all is well.
     pub problems: Vec<String>,
 }
@@ -24,6 +26,7 @@ impl Treasury {
         let mut audit = TreasuryAudit::default();
         let changed = storage::sqlite::audit(&database)?;
         audit.problems.extend(changed.into_iter().map(|problem| format!("treasury: {problem}")));
+        audit.mint_events = database.query_row("SELECT event FROM cursor", [], |row| row.get(0))?;
         let mut sums: BTreeMap<(String, String), (u64, u64)> = BTreeMap::new();
         let (mut previous, mut next) = (Vec::new(), 1u64);
         let mut journal = database.prepare(

@@ -11,7 +11,7 @@ use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
 use super::{Change, MAC_LEN, Outcome, RowMac, Store, Table, Visitor, contents};
 use crate::keysets::MintSeed;
@@ -148,11 +148,14 @@ impl Store for LsmStore {
         keys.iter().map(get).collect()
     }
 
-    fn scan(&self, table: Table, visit: Visitor<'_>) -> Result<(), MintError> {
-        for item in self.table(table).iter() {
-            let (key, stored) = item.into_inner().map_err(|error| self.failed(error))?;
-            let (value, right) = self.mac.open(table.name(), &key, &stored);
-            visit(&key, value, right);
+    fn scan(&self, tables: &[Table], visit: Visitor<'_>) -> Result<(), MintError> {
+        let snapshot = self.database.snapshot();
+        for table in tables {
+            for item in snapshot.iter(self.table(*table)) {
+                let (key, stored) = item.into_inner().map_err(|error| self.failed(error))?;
+                let (value, right) = self.mac.open(table.name(), &key, &stored);
+                visit(*table, &key, value, right);
+            }
         }
         Ok(())
     }

@@ -89,8 +89,8 @@ pub struct Change {
 /// What became of a change: done, or the table in which one of its keys was there already.
 pub type Outcome = Result<(), Table>;
 
-/// Is shown rows: key, contents, and whether the MAC is right.
-pub type Visitor<'a> = &'a mut dyn FnMut(&[u8], &[u8], bool);
+/// Is shown rows: table, key, contents, and whether the MAC is right.
+pub type Visitor<'a> = &'a mut dyn FnMut(Table, &[u8], &[u8], bool);
 
 /// Where rows lie. Reads may come from any thread; `commit` from the committer alone.
 pub trait Store: Send + Sync {
@@ -107,11 +107,12 @@ pub trait Store: Send + Sync {
     /// When the store can't be read.
     fn get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, MintError>;
 
-    /// Visits each row of a table in the order of keys.
+    /// Visits each row of some tables, all as they are at one moment: table by table as asked, in the order of keys. Events are
+    /// visited under their numbers (eight bytes, big-endian).
     ///
     /// # Errors
     /// When the store can't be read.
-    fn scan(&self, table: Table, visit: Visitor<'_>) -> Result<(), MintError>;
+    fn scan(&self, tables: &[Table], visit: Visitor<'_>) -> Result<(), MintError>;
 
     /// Events after number `cursor`, each with its number (1, 2, 3, …), at most `limit`.
     ///
@@ -208,7 +209,8 @@ impl dyn Store + '_ {
     /// When the store can't be read.
     pub fn keysets(&self) -> Result<Vec<KeysetRecord>, MintError> {
         let mut records = Vec::new();
-        self.scan(Table::Keysets, &mut |_, value, _| records.extend(serde_json::from_slice::<KeysetRecord>(value)))?;
+        let mut read = |_, _: &[u8], value: &[u8], _| records.extend(serde_json::from_slice::<KeysetRecord>(value));
+        self.scan(&[Table::Keysets], &mut read)?;
         Ok(records)
     }
 }

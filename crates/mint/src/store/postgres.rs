@@ -11,8 +11,9 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
 use ::postgres::error::SqlState;
+use ::postgres::fallible_iterator::FallibleIterator;
 use ::postgres::types::ToSql;
-use ::postgres::{Client, Error, NoTls, Statement};
+use ::postgres::{Client, Error, IsolationLevel, NoTls, Statement};
 
 use super::{Change, Outcome, RowMac, Store, Table, Visitor, contents};
 use crate::keysets::MintSeed;
@@ -160,24 +161,31 @@ impl Store for PostgresStore {
         Ok(rows.iter().map(|row| row.get::<_, Option<&[u8]>>(0).map(contents)).collect())
     }
 
-    fn scan(&self, table: Table, visit: Visitor<'_>) -> Result<(), MintError> {
-        // Events are visited in the order of their numbers, and shown under them, as in the embedded store.
-        let statement = match table {
-            Table::Events => {
-                self.number_events()?;
-                "SELECT int8send(n.number), e.value, e.key FROM event_numbers n JOIN events e ON e.key = n.key ORDER BY 1"
-                    .to_owned()
-            }
-            _ => format!("SELECT key, value, key FROM {} ORDER BY key", table.name()),
-        };
+    fn scan(&self, tables: &[Table], visit: Visitor<'_>) -> Result<(), MintError> {
+        if tables.contains(&Table::Events) {
+            self.number_events()?;
+        }
         self.read(|client| {
-            let mut rows = client.query_raw(&statement, std::iter::empty::<&dyn ToSql>())?;
-            while let Some(row) = ::postgres::fallible_iterator::FallibleIterator::next(&mut rows)? {
-                let (shown, stored, key): (&[u8], &[u8], &[u8]) = (row.get(0), row.get(1), row.get(2));
-                let (value, right) = self.mac.open(table.name(), key, stored);
-                visit(shown, value, right);
+            let one_moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
+            let mut transaction = one_moment.start()?;
+            for table in tables {
+                let name = table.name();
+                let statement = match table {
+                    Table::Events => {
+                        "SELECT int8send(n.number), e.value, e.key FROM event_numbers n JOIN events e ON e.key = n.key
+                         ORDER BY n.number"
+                            .to_owned()
+                    }
+                    _ => format!("SELECT key, value, key FROM {name} ORDER BY key"),
+                };
+                let mut rows = transaction.query_raw(&statement, std::iter::empty::<&dyn ToSql>())?;
+                while let Some(row) = rows.next()? {
+                    let (shown, stored, key): (&[u8], &[u8], &[u8]) = (row.get(0), row.get(1), row.get(2));
+                    let (value, right) = self.mac.open(name, key, stored);
+                    visit(*table, shown, value, right);
+                }
             }
-            Ok(())
+            transaction.commit()
         })?;
         Ok(())
     }
