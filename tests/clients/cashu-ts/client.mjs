@@ -14,6 +14,7 @@ import { readFileSync } from 'node:fs';
 import {
   CheckStateEnum,
   Wallet,
+  createHTLCHash,
   getDecodedToken,
   getEncodedToken,
   getPubKeyFromPrivKey,
@@ -97,10 +98,39 @@ assert.equal(amountOf(minted), amount);
 step(`mints ${amount} against an entitlement quote, signed with its key`);
 await refused(20002, wallet.mintProofs('entitlement', amount, quote, { privkey }), 'the same entitlement again');
 
+// Tokens locked to a key, with both kinds of signature, and to a hash (NUT-11, NUT-14).
+const keyPair = () => {
+  const secret = randomBytes(32);
+  return [secret.toString('hex'), Buffer.from(getPubKeyFromPrivKey(secret)).toString('hex')];
+};
+const lock = async (proofs, options) => {
+  const { send: locked } = await other.ops.send(amountOf(proofs), proofs).asP2PK(options).run();
+  assert.equal(amountOf(locked), amountOf(proofs));
+  return locked;
+};
+const take = (proofs, config) => other.receive(getEncodedToken({ mint: input.mint, proofs, unit: input.unit }), config);
+const [mine, minePublic] = keyPair();
+let held = taken;
+for (const sigFlag of ['SIG_INPUTS', 'SIG_ALL']) {
+  const locked = await lock(held, { pubkey: minePublic, sigFlag });
+  await refused(10001, take(locked), `tokens locked with ${sigFlag}, without a signature`);
+  held = await take(locked, { privkey: mine });
+  assert.equal(amountOf(held), half);
+  step(`spends tokens locked to its key with ${sigFlag}`);
+}
+const { hash, preimage } = createHTLCHash();
+const hashed = await lock(held, { pubkey: minePublic, hashlock: hash });
+await refused(10001, take(hashed, { privkey: mine }), 'tokens locked to a hash, without the preimage');
+held = await take(hashed.map((proof) => ({ ...proof, witness: JSON.stringify({ preimage }) })), { privkey: mine });
+assert.equal(amountOf(held), half);
+const [revealed] = await wallet.checkProofsStates(hashed);
+assert.equal(JSON.parse(revealed.witness).preimage, preimage);
+step('spends tokens locked to a hash; the mint shows the preimage to who asks for their state');
+
 const melt = await wallet.createMeltQuote('settlement', { request: `${input.merchant}:${amount}`, unit: input.unit });
 const paid = await wallet.meltProofs('settlement', melt, minted);
 assert.equal(paid.quote.state, 'PAID');
 step(`redeems ${amount} into a merchant's balance`);
 
 console.log('cashu-ts: all steps passed; its last line is a token for our wallet');
-console.log(getEncodedToken({ mint: input.mint, proofs: taken, unit: input.unit }));
+console.log(getEncodedToken({ mint: input.mint, proofs: held, unit: input.unit }));
