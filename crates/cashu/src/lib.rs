@@ -5,7 +5,7 @@
 //! Out of scope: HTTP, storage, clocks, randomness (a caller passes it in) and any decision of a mint or a wallet.
 //!
 //! In the order in which a payment passes through them:
-//! [`amount`] → [`keyset`] → [`secret`] (what a wallet blinds) → [`bdhke`] (blind, sign, unblind, verify) →
+//! [`amount`] → [`keyset`] → [`secret`] (what a wallet blinds) → [`bdhke`] (blind, sign, unblind, verify; many at once with [`msm`]) →
 //! [`dleq`] → [`conditions`] (what a locked token asks for) → [`messages`] (what travels) → [`quote`] (who may mint) → [`token`] and [`payment_request`] (what people hand over) →
 //! [`error`] (the protocol's own codes).
 
@@ -16,6 +16,7 @@ pub mod dleq;
 pub mod error;
 pub mod keyset;
 pub mod messages;
+pub mod msm;
 pub mod payment_request;
 pub mod point;
 pub mod quote;
