@@ -67,7 +67,7 @@ fn nonce(k: &SecretKey, mint_key: &Point, blinded: &Point, signature: &Point) ->
 /// Proves that `signature` = k·`blinded` for the `k` behind `mint_key`. Constant-time in `k`.
 pub fn prove(blinded: &Point, signature: &Point, k: &SecretKey, mint_key: &Point) -> Dleq {
     let r = nonce(k, mint_key, blinded, signature);
-    let r1 = PublicKey::from_secret_key(&r);
+    let r1 = basepoint::multiply(&r);
     let r2 = multiply_secret(blinded, &r);
     let e = challenge([&r1, r2.inner(), mint_key.inner(), signature.inner()]);
     // e is a hash and s a sum: that one is out of range or zero takes 2^128 tries.
