@@ -422,7 +422,9 @@ mod tests {
         let minus_one = Field::ZERO.sub(&Field::ONE);
         assert_eq!(minus_one.reduced(), [P[0] - 1, P[1], P[2], P[3]]);
         assert_eq!(minus_one.square().reduced(), Field::ONE.0);
-        for edge in [Field(P), Field([u64::MAX; 4]), Field(P).add(&Field(P)), Field([u64::MAX; 4]).add(&Field([u64::MAX; 4]))] {
+        for edge in
+            [Field(P), Field([u64::MAX; 4]), Field(P).add(&Field(P)), Field([u64::MAX; 4]).add(&Field([u64::MAX; 4]))]
+        {
             let again = Field(edge.reduced());
             assert_eq!(edge.add(&Field::ONE).reduced(), again.add(&Field::ONE).reduced());
             assert_eq!(edge.mul(&edge).reduced(), again.mul(&again).reduced());

@@ -62,6 +62,9 @@ enum Command {
         /// Keep the mint's rows in PostgreSQL (postgres://…) instead of the data folder; remembered by a new folder
         #[arg(long)]
         mint_store: Option<String>,
+        /// Serve the mint's metrics for Prometheus at this address, path /metrics
+        #[arg(long)]
+        metrics: Option<SocketAddr>,
     },
     /// Play a whole programme, from enrolment to settlement, and check every step
     Demo {
@@ -291,8 +294,8 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store } => {
-            up(&data, listen, mint_store, Options { sandbox, input_fee_ppk, ..Options::default() })
+        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store, metrics } => {
+            up(&data, listen, metrics, mint_store, Options { sandbox, input_fee_ppk, ..Options::default() })
         }
         Command::Demo { people, map, json, seed, data, mint_store } => demo(&people, map, json, seed, data, mint_store),
         Command::Audit { data, json } => print_audit(&data, json),
@@ -365,12 +368,21 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
-fn up(data: &Path, listen: SocketAddr, mint_store: Option<String>, options: Options) -> Result<()> {
+fn up(
+    data: &Path,
+    listen: SocketAddr,
+    metrics: Option<SocketAddr>,
+    mint_store: Option<String>,
+    options: Options,
+) -> Result<()> {
     let data = DataFolder::create(data)?;
     if let Some(address) = mint_store {
         data.set_mint_store(&address)?;
     }
-    let server = Server::start(&data, listen, options)?;
+    let server = Server::start_with_metrics(&data, listen, metrics, options)?;
+    if let Some(url) = &server.metrics_url {
+        println!("metrics: {url}");
+    }
     println!("mint: {0}\nregistry: {0}/registry\nlog: {0}/log\nlog key: {1}", server.url, server.services.log.vkey());
     println!("data: {}; stop with Ctrl-C", data.root().display());
     server::wait_for_signal()?;
@@ -437,13 +449,14 @@ fn print_audit(data: &Path, json: bool) -> Result<()> {
     } else {
         for (unit, totals) in &report.totals {
             println!(
-                "{unit}: funded {} = available {} + committed {} + outstanding {} + merchants {} + paid out {}",
+                "{unit}: funded {} = available {} + committed {} + outstanding {} + merchants {} + paid out {} + lapsed {}",
                 show(totals.funded_minor, unit),
                 show(totals.available_minor, unit),
                 show(totals.committed_minor, unit),
                 show(totals.outstanding_minor, unit),
                 show(totals.merchants_minor, unit),
-                show(totals.paid_out_minor, unit)
+                show(totals.paid_out_minor, unit),
+                show(totals.lapsed_minor, unit)
             );
         }
         println!("{} people, {} log entries", report.people, report.log_entries);

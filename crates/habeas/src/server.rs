@@ -1,5 +1,6 @@
 //! A running server: listens, serves, stops cleanly.
 
+use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
 
@@ -15,6 +16,8 @@ use crate::services::Services;
 pub struct Server {
     /// `http://host:port`.
     pub url: String,
+    /// Where the metrics are, if they are served.
+    pub metrics_url: Option<String>,
     /// The services behind it.
     pub services: Services,
     stop: watch::Sender<bool>,
@@ -25,20 +28,40 @@ pub struct Server {
 impl Server {
     /// Opens a data folder and serves it at `listen`. Port 0 takes a free one.
     pub fn start(data: &DataFolder, listen: SocketAddr, options: Options) -> Result<Self> {
+        Self::start_with_metrics(data, listen, None, options)
+    }
+
+    /// The same, with the mint's metrics at an address of their own: what a machine counts is for those who run it.
+    pub fn start_with_metrics(
+        data: &DataFolder,
+        listen: SocketAddr,
+        metrics: Option<SocketAddr>,
+        options: Options,
+    ) -> Result<Self> {
         let lock = data.lock()?;
         let services = Services::open(data, options)?;
         services.sync()?;
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        let listener = runtime
-            .block_on(TcpListener::bind(listen))
-            .with_context(|| format!("can't listen at {listen}: is the port taken? choose another with --listen"))?;
+        let bind = |address: SocketAddr, option: &str| {
+            let bound = runtime.block_on(TcpListener::bind(address));
+            bound.with_context(|| format!("can't listen at {address}: is the port taken? choose another with {option}"))
+        };
+        let listener = bind(listen, "--listen")?;
+        let metrics = metrics.map(|address| bind(address, "--metrics")).transpose()?;
         let url = format!("http://{}", listener.local_addr()?);
+        let metrics_url = match &metrics {
+            Some(listener) => Some(format!("http://{}/metrics", listener.local_addr()?)),
+            None => None,
+        };
         data.write_server_file(&ServerFile { url: url.clone(), log_vkey: services.log.vkey().to_owned() })?;
         let (stop, stopped) = watch::channel(false);
         let serving = services.clone();
         let thread = std::thread::Builder::new().name("habeas-server".into()).spawn(move || {
             runtime.block_on(async {
                 let books = tokio::spawn(serving.clone().keep_books(stopped.clone()));
+                if let Some(listener) = metrics {
+                    tokio::spawn(axum::serve(listener, serving.metrics()).into_future());
+                }
                 let mut until = stopped;
                 let finished = async move {
                     while !*until.borrow() {
@@ -52,7 +75,7 @@ impl Server {
                 Ok(())
             })
         })?;
-        Ok(Server { url, services, stop, thread: Some(thread), _lock: lock })
+        Ok(Server { url, metrics_url, services, stop, thread: Some(thread), _lock: lock })
     }
 
     /// Answers what is under way, closes the stores and gives up the lock.

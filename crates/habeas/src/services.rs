@@ -14,6 +14,7 @@ use mint::{Mint, Options};
 use registry::Registry;
 use registry::officers::Role;
 use tlog::entry::Entry;
+use tokio::sync::watch;
 use transparency::Log;
 use treasury::Treasury;
 
@@ -25,6 +26,8 @@ use crate::wiring::{Feed, NoFunds, Orders, PublicLog, RegistryDesk, SystemClock,
 pub const LOG_ORIGIN: &str = "habeas.example/log";
 /// How often the treasury reads the mint's events.
 const SYNC_EVERY: Duration = Duration::from_millis(250);
+/// How often the mint looks for keysets that begin or end.
+const CALENDAR_EVERY: Duration = Duration::from_secs(60);
 
 /// The services.
 #[derive(Clone)]
@@ -85,15 +88,18 @@ impl Services {
         Ok(())
     }
 
-    /// Books the mint's events until told to stop.
-    pub async fn keep_books(self, mut stop: tokio::sync::watch::Receiver<bool>) {
-        while !*stop.borrow() {
-            let services = self.clone();
-            if let Ok(Err(error)) = tokio::task::spawn_blocking(move || services.sync()).await {
-                tracing::error!(%error, "the books could not be brought up to date");
-            }
-            let _ = tokio::time::timeout(SYNC_EVERY, stop.changed()).await;
-        }
+    /// Books the mint's events and follows the calendar until told to stop.
+    pub async fn keep_books(self, stop: watch::Receiver<bool>) {
+        let (books, calendar) = (self.clone(), self.mint);
+        tokio::join!(
+            again_and_again(SYNC_EVERY, stop.clone(), "the books could not be brought up to date", move || books
+                .sync()),
+            again_and_again(CALENDAR_EVERY, stop, "the mint's keysets could not follow the calendar", move || {
+                let closed = calendar.follow_calendar()?;
+                closed.iter().for_each(|keyset| tracing::info!(%keyset, "a keyset is closed"));
+                Ok(())
+            })
+        );
     }
 
     /// Publishes the sums of each unit.
@@ -113,6 +119,7 @@ impl Services {
                 outstanding_minor: totals.outstanding_minor,
                 merchants_minor: totals.merchants_minor,
                 paid_out_minor: totals.paid_out_minor,
+                lapsed_minor: totals.lapsed_minor,
                 at,
             }])?;
         }
@@ -128,6 +135,16 @@ impl Services {
             report.problems.push(format!("{behind:#}"));
         }
         Ok(report)
+    }
+
+    /// What the mint counts about itself, for Prometheus.
+    pub fn metrics(&self) -> Router {
+        let mint = self.mint.clone();
+        let text = move || {
+            let text = mint.metrics().text();
+            async move { ([(header::CONTENT_TYPE, mint::metrics::CONTENT_TYPE)], text) }
+        };
+        Router::new().route("/metrics", get(text))
     }
 
     /// Finishes what is under way and closes the stores.
@@ -153,6 +170,21 @@ impl Services {
             .nest("/treasury", treasury)
             .nest("/log", transparency::api::router(self.log.clone()))
             .merge(officers)
+    }
+}
+
+/// Does something at once and then every so often, until told to stop.
+async fn again_and_again(
+    every: Duration,
+    mut stop: watch::Receiver<bool>,
+    failed: &str,
+    act: impl Fn() -> Result<()> + Clone + Send + 'static,
+) {
+    while !*stop.borrow() {
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(act.clone()).await {
+            tracing::error!(%error, "{failed}");
+        }
+        let _ = tokio::time::timeout(every, stop.changed()).await;
     }
 }
 

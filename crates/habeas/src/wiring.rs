@@ -102,6 +102,16 @@ impl mint::KeysetLog for PublicLog {
             at: keyset.at,
         }])
     }
+
+    fn publish_closed(&self, closed: &mint::PublishedClosing) -> Result<u64, String> {
+        self.append(&[Entry::KeysetClosed {
+            id: closed.id.to_string(),
+            unit: closed.unit.to_string(),
+            signed_minor: closed.signed_minor,
+            spent_minor: closed.spent_minor,
+            at: closed.at,
+        }])
+    }
 }
 
 impl credential::CertificateLog for PublicLog {
@@ -178,6 +188,9 @@ impl treasury::MintFeed for Feed {
             }
             mint::MintEvent::Redeemed { quote, merchant, unit, amount } => {
                 treasury::MintEvent::Redeemed { quote, merchant, unit: unit.to_string(), amount_minor: amount.minor() }
+            }
+            mint::MintEvent::Lapsed { keyset, unit, amount } => {
+                treasury::MintEvent::Lapsed { keyset, unit: unit.to_string(), amount_minor: amount.minor() }
             }
         };
         Ok(events.into_iter().map(|(number, event)| (number, translate(event))).collect())

@@ -4,10 +4,12 @@
 //! `Retry-After`; a store that fails is 500 without details. Every answer carries the same headers for everybody.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State, WebSocketUpgrade};
+use axum::extract::{DefaultBodyLimit, MatchedPath, Path, Request, State, WebSocketUpgrade};
 use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
@@ -29,9 +31,6 @@ use crate::{Mint, MintError, SANDBOX_UNIT, socket};
 const BODY_MAX_LEN: usize = 1024 * 1024;
 /// How many requests may be at work at once; past it the mint says 503 instead of letting everybody wait.
 const AT_WORK_MAX: usize = 480;
-
-/// Inputs and outputs of a swap that is worked on in place: up to some 3 ms.
-const INLINE_POINTS_MAX: usize = 32;
 /// How many WebSockets may be open at once: each holds some kilobytes.
 const LISTENERS_MAX: usize = 1_000;
 
@@ -67,7 +66,17 @@ pub fn router(mint: Mint) -> Router {
         .route("/v1/restore", post(restore))
         .route("/v1/ws", get(socket))
         .layer(DefaultBodyLimit::max(BODY_MAX_LEN))
+        .layer(middleware::from_fn_with_state(service.mint.clone(), count))
         .with_state(service)
+}
+
+/// Counts an answer under its route: the pattern, never the path, which may hold an id.
+async fn count(State(mint): State<Mint>, route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let begin = Instant::now();
+    let answer = next.run(request).await;
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    mint.metrics().answered(route, answer.status().as_u16(), begin.elapsed());
+    answer
 }
 
 async fn info(State(service): State<Service>) -> Response {
@@ -125,19 +134,11 @@ async fn keysets(State(service): State<Service>) -> Response {
     service.work(|mint| mint.keysets().map(|keysets| KeysetsResponse { keysets })).await
 }
 
-/// The request that there are most of: small ones are worked on right here, since handing them to another thread and back costs a
-/// tenth of what they do.
+/// The request that there are most of: it holds no thread while it waits.
 async fn swap(State(service): State<Service>, body: Bytes) -> Response {
     let Ok(_permit) = service.at_work.clone().try_acquire_owned() else { return overloaded() };
     let Ok(request) = serde_json::from_slice::<SwapRequest>(&body) else { return refusal(ErrorCode::ProofInvalid) };
-    let signatures = if request.inputs.len() + request.outputs.len() <= INLINE_POINTS_MAX {
-        service.mint.swap_async(&request).await
-    } else {
-        let mint = service.mint.clone();
-        let work = tokio::task::spawn_blocking(move || mint.swap(&request)).await;
-        work.unwrap_or(Err(MintError::Overloaded))
-    };
-    answer(signatures.map(|signatures| SignaturesResponse { signatures }))
+    answer(service.mint.swap_async(request).await.map(|signatures| SignaturesResponse { signatures }))
 }
 
 async fn request_mint_quote(State(service): State<Service>, Path(method): Path<String>, body: Bytes) -> Response {
@@ -246,7 +247,7 @@ fn answer<Answer: Serialize>(result: Result<Answer, MintError>) -> Response {
     match result {
         Ok(answer) => Json(answer).into_response(),
         Err(MintError::Refused(code)) => refusal(code),
-        Err(MintError::Overloaded) => overloaded(),
+        Err(MintError::Overloaded | MintError::Closed) => overloaded(),
         Err(error) => {
             tracing::error!(%error, "a request could not be served");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use cashu::{Amount, Unit};
 
-use crate::keysets::KeysetTable;
-use crate::store::{MeltQuote, Method, MintQuote, Table, TokenRow};
+use crate::keysets::{ClosedKeyset, KeysetTable};
+use crate::store::{Change, MeltQuote, Method, MintQuote, Table, TokenRow};
 use crate::{Mint, MintError, MintEvent};
 
 /// At most this many problems are named: a store that is damaged throughout has one cause.
@@ -22,6 +22,8 @@ pub struct UnitTotals {
     pub issued: u64,
     /// Redeemed into balances.
     pub redeemed: u64,
+    /// Not spent when its keyset was closed.
+    pub lapsed: u64,
 }
 
 /// What an audit found.
@@ -36,7 +38,7 @@ pub struct MintAudit {
 }
 
 /// The tables in the order in which the audit reads them: marks before what they mark.
-const ORDER: [Table; 9] = [
+const ORDER: [Table; 10] = [
     Table::Spent,
     Table::Signed,
     Table::Issued,
@@ -45,6 +47,7 @@ const ORDER: [Table; 9] = [
     Table::MeltQuotes,
     Table::Keysets,
     Table::Witnesses,
+    Table::Closed,
     Table::Events,
 ];
 
@@ -80,6 +83,8 @@ struct Reader {
     /// The event that each of them must have.
     expected: HashMap<String, MintEvent>,
     next_event: u64,
+    closed: Vec<ClosedKeyset>,
+    lapsed: HashMap<String, MintEvent>,
 }
 
 impl Reader {
@@ -92,6 +97,7 @@ impl Reader {
                 Table::MintQuotes => serde_json::from_slice(value).map(|quote| self.mint_quote(id(), quote)).is_ok(),
                 Table::MeltQuotes => serde_json::from_slice(value).map(|quote| self.melt_quote(id(), quote)).is_ok(),
                 Table::Keysets | Table::Witnesses => true,
+                Table::Closed => serde_json::from_slice(value).map(|closed| self.closed.push(closed)).is_ok(),
                 Table::Events => {
                     let number = key.try_into().map(u64::from_be_bytes).unwrap_or_default();
                     let read = serde_json::from_slice(value).map(|event| self.event(number, &event)).is_ok();
@@ -101,7 +107,9 @@ impl Reader {
             };
         if !understood {
             let name = match (table, key.try_into().map(u64::from_be_bytes)) {
-                (Table::Spent | Table::Signed | Table::Keysets | Table::Witnesses, _) => hex::encode(key),
+                (Table::Spent | Table::Signed | Table::Keysets | Table::Witnesses | Table::Closed, _) => {
+                    hex::encode(key)
+                }
                 (Table::Events, Ok(number)) => number.to_string(),
                 _ => id(),
             };
@@ -111,7 +119,7 @@ impl Reader {
 
     fn token(&mut self, table: Table, row: TokenRow) {
         let sum = self.sums.entry((table, row.keyset)).or_default();
-        *sum = sum.saturating_add(1u64 << row.exponent.min(63));
+        *sum = sum.saturating_add(row.worth());
     }
 
     fn mint_quote(&mut self, id: String, quote: MintQuote) {
@@ -137,20 +145,40 @@ impl Reader {
         if number != self.next_event {
             self.audit.problem(format!("mint: event {} is missing", self.next_event));
         }
-        if self.expected.remove(event.quote()).as_ref() != Some(event) {
-            self.audit.problem(format!("mint: event {number} does not match quote {}", event.quote()));
+        match event {
+            // What it must be is known once the keysets are.
+            MintEvent::Lapsed { keyset, .. } => drop(self.lapsed.insert(keyset.clone(), event.clone())),
+            _ if self.expected.remove(event.subject()).as_ref() == Some(event) => {}
+            _ => self.audit.problem(format!("mint: event {number} does not match quote {}", event.subject())),
         }
         if number <= self.booked {
             let (unit, change) = match event {
                 MintEvent::Issued { unit, amount, .. } => (unit, i128::from(amount.minor())),
-                MintEvent::Redeemed { unit, amount, .. } => (unit, -i128::from(amount.minor())),
+                MintEvent::Redeemed { unit, amount, .. } | MintEvent::Lapsed { unit, amount, .. } => {
+                    (unit, -i128::from(amount.minor()))
+                }
             };
             *self.audit.booked.entry(unit.clone()).or_default() += change;
         }
     }
 
     fn finish(self, keysets: &KeysetTable) -> MintAudit {
-        let Reader { mut audit, sums, expected, .. } = self;
+        let Reader { mut audit, mut sums, expected, closed, mut lapsed, .. } = self;
+        for closed in closed {
+            // Its rows may be gone, some or all: what they came to was written down before the first was removed.
+            sums.insert((Table::Signed, closed.number), closed.signed_minor);
+            sums.insert((Table::Spent, closed.number), closed.spent_minor);
+            let Some(keyset) = keysets.by_number(closed.number) else { continue };
+            let change = Change::closed(keyset, &closed);
+            audit.totals.entry(keyset.record.unit.clone()).or_default().lapsed +=
+                closed.signed_minor.saturating_sub(closed.spent_minor);
+            if lapsed.remove(&keyset.public.id.to_string()).as_ref() != change.events.first() {
+                audit.problem(format!("mint: the event of closed keyset {} is not what it came to", keyset.public.id));
+            }
+        }
+        for keyset in lapsed.keys() {
+            audit.problem(format!("mint: keyset {keyset} lapsed in an event and was not closed"));
+        }
         for ((table, number), sum) in sums {
             let Some(keyset) = keysets.by_number(number) else {
                 let name = table.name();
@@ -186,6 +214,6 @@ impl MintAudit {
     /// E-cash in people's and merchants' hands, in a unit.
     pub fn outstanding(&self, unit: &Unit) -> Amount {
         let totals = self.totals.get(unit).cloned().unwrap_or_default();
-        Amount::new(totals.signed.saturating_sub(totals.spent))
+        Amount::new(totals.signed.saturating_sub(totals.spent).saturating_sub(totals.lapsed))
     }
 }

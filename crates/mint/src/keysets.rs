@@ -88,6 +88,21 @@ pub struct KeysetRecord {
     pub log_index: u64,
 }
 
+/// The end of a keyset: what it came to. From then on nothing of it is signed or spent, whatever a clock says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClosedKeyset {
+    /// Its number.
+    pub number: u16,
+    /// Worth of all signatures, in minor units.
+    pub signed_minor: u64,
+    /// Worth of all tokens spent. What is missing lapsed.
+    pub spent_minor: u64,
+    /// Where the log says so.
+    pub log_index: u64,
+    /// Unix time.
+    pub at: u64,
+}
+
 /// A keyset with its secret keys.
 pub struct SigningKeyset {
     /// The stored part.
@@ -155,39 +170,61 @@ pub fn exponent_of(amount: Amount) -> Option<u8> {
 
 /// All keysets of a mint, by number. Replaced as a whole when one is added.
 #[derive(Clone, Default)]
-pub struct KeysetTable(Vec<Arc<SigningKeyset>>);
+pub struct KeysetTable {
+    keysets: Arc<[Arc<SigningKeyset>]>,
+    closed: Arc<BTreeMap<u16, ClosedKeyset>>,
+}
 
 impl KeysetTable {
     /// With one more.
     pub fn with(&self, keyset: SigningKeyset) -> Self {
-        let mut all = self.0.clone();
-        all.push(Arc::new(keyset));
-        KeysetTable(all)
+        let keysets = self.keysets.iter().cloned().chain([Arc::new(keyset)]).collect();
+        KeysetTable { keysets, closed: self.closed.clone() }
+    }
+
+    /// With these closed.
+    pub fn with_closed(&self, closed: impl IntoIterator<Item = ClosedKeyset>) -> Self {
+        let closed = self.closed.values().cloned().chain(closed).map(|closed| (closed.number, closed)).collect();
+        KeysetTable { keysets: self.keysets.clone(), closed: Arc::new(closed) }
+    }
+
+    /// What a keyset came to, if it is closed.
+    pub fn closed(&self, number: u16) -> Option<&ClosedKeyset> {
+        self.closed.get(&number)
+    }
+
+    /// Whether the tokens of a keyset can no longer be spent. A closed one stays so when the clock is put back: its spent set may be
+    /// gone.
+    pub fn is_over(&self, keyset: &SigningKeyset, now: u64) -> bool {
+        keyset.is_expired(now) || self.closed.contains_key(&keyset.record.number)
     }
 
     /// The keyset with an id.
     pub fn by_id(&self, id: &KeysetId) -> Option<&Arc<SigningKeyset>> {
-        self.0.iter().find(|keyset| keyset.public.id == *id)
+        self.keysets.iter().find(|keyset| keyset.public.id == *id)
     }
 
     /// The keyset with a number.
     pub fn by_number(&self, number: u16) -> Option<&Arc<SigningKeyset>> {
-        self.0.get(usize::from(number))
+        self.keysets.get(usize::from(number))
     }
 
     /// The keyset that a unit is signed with now.
     pub fn active(&self, unit: &Unit, now: u64) -> Option<&Arc<SigningKeyset>> {
-        self.0.iter().find(|keyset| keyset.record.unit == *unit && keyset.is_active(now))
+        let is_it = |keyset: &&Arc<SigningKeyset>| {
+            keyset.record.unit == *unit && keyset.is_active(now) && !self.is_over(keyset, now)
+        };
+        self.keysets.iter().find(is_it)
     }
 
     /// All, oldest first.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<SigningKeyset>> {
-        self.0.iter()
+        self.keysets.iter()
     }
 
     /// The units, each once.
     pub fn units(&self) -> Vec<Unit> {
-        let mut units: Vec<Unit> = self.0.iter().map(|keyset| keyset.record.unit.clone()).collect();
+        let mut units: Vec<Unit> = self.keysets.iter().map(|keyset| keyset.record.unit.clone()).collect();
         units.sort();
         units.dedup();
         units
@@ -195,7 +232,7 @@ impl KeysetTable {
 
     /// The number of the next keyset; `None` after 65,535, sixteen thousand years of one unit.
     pub fn next_number(&self) -> Option<u16> {
-        u16::try_from(self.0.len()).ok()
+        u16::try_from(self.keysets.len()).ok()
     }
 }
 

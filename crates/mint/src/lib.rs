@@ -5,13 +5,15 @@
 //! who merchants are, and bank money.
 //!
 //! In the order in which a request passes: [`api`] (HTTP and JSON) → [`mint`] (the handle, one method an act) → [`rules`] (what a
-//! request must be; signs) → [`engine`] (batches) → [`store`] (one durable commit decides) → [`changes`] (who waits is told). Beside them: [`keysets`], [`socket`] and [`audit`].
+//! request must be) → [`engine`] (arithmetic, then batches) → [`store`] (one durable commit decides) → [`changes`] (who waits is told). Beside them: [`keysets`], [`socket`], [`metrics`] and
+//! [`audit`].
 
 pub mod api;
 pub mod audit;
 pub mod changes;
 pub mod engine;
 pub mod keysets;
+pub mod metrics;
 pub mod mint;
 pub mod rules;
 pub mod socket;
@@ -22,7 +24,7 @@ use cashu::{Amount, ErrorCode, KeysetId, Point, Unit};
 pub use mint::Mint;
 
 /// Why the mint can't do what was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum MintError {
     /// The request is against the protocol's rules.
     #[error("{}", .0.detail())]
@@ -38,6 +40,9 @@ pub enum MintError {
         /// What the system says.
         detail: String,
     },
+    /// The mint is being stopped, or stopped when its store failed.
+    #[error("the mint is closed: try again when it is back")]
+    Closed,
     /// A new keyset could not be announced, so it is not used.
     #[error("the keyset can't be announced in the public log, so it is not used: {0}")]
     Log(String),
@@ -76,6 +81,12 @@ pub trait KeysetLog: Send + Sync {
     /// # Errors
     /// What went wrong, for people; the keyset is then not used.
     fn publish(&self, keyset: &PublishedKeyset) -> Result<u64, String>;
+
+    /// Publishes what a keyset came to, and waits until the entry is durable. Gives its index.
+    ///
+    /// # Errors
+    /// What went wrong, for people; the keyset is then not closed.
+    fn publish_closed(&self, closed: &PublishedClosing) -> Result<u64, String>;
 }
 
 /// A keyset as it is announced.
@@ -91,6 +102,21 @@ pub struct PublishedKeyset {
     pub final_expiry: u64,
     /// SHA-256 over amounts and keys.
     pub keys_sha256: [u8; 32],
+    /// Unix time.
+    pub at: u64,
+}
+
+/// The end of a keyset as it is announced.
+#[derive(Clone, Debug)]
+pub struct PublishedClosing {
+    /// The id.
+    pub id: KeysetId,
+    /// The unit.
+    pub unit: Unit,
+    /// Worth of all signatures, in minor units.
+    pub signed_minor: u64,
+    /// Worth of all tokens spent. What is missing lapsed.
+    pub spent_minor: u64,
     /// Unix time.
     pub at: u64,
 }
@@ -138,12 +164,23 @@ pub enum MintEvent {
         /// How much.
         amount: Amount,
     },
+    /// A keyset was closed, and tokens of it that nobody spent are worth nothing now.
+    Lapsed {
+        /// The keyset's id.
+        keyset: String,
+        /// The unit.
+        unit: Unit,
+        /// How much.
+        amount: Amount,
+    },
 }
 
 impl MintEvent {
-    /// The quote that it is about. A quote has one event.
-    pub fn quote(&self) -> &str {
-        let (MintEvent::Issued { quote, .. } | MintEvent::Redeemed { quote, .. }) = self;
-        quote
+    /// The quote or keyset that it is about. Each has one event.
+    pub fn subject(&self) -> &str {
+        match self {
+            MintEvent::Issued { quote, .. } | MintEvent::Redeemed { quote, .. } => quote,
+            MintEvent::Lapsed { keyset, .. } => keyset,
+        }
     }
 }

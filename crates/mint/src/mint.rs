@@ -13,19 +13,27 @@ use cashu::messages::{
 use cashu::{Amount, BlindSignature, ErrorCode, Keyset, KeysetId, Point, Unit, quote};
 
 use crate::changes::Changes;
-use crate::engine::Engine;
-use crate::keysets::{KeysetRecord, KeysetTable, MintSeed, Quarter, SigningKeyset};
-use crate::rules::{self, BATCH_MAX, LOOKUPS_MAX};
+use crate::engine::committer::Committer;
+use crate::engine::pool::{Pool, Work, Worked};
+use crate::keysets::{ClosedKeyset, KeysetRecord, KeysetTable, MintSeed, Quarter, SigningKeyset};
+use crate::metrics::Metrics;
+use crate::rules::{self, BATCH_MAX, LOOKUPS_MAX, Passed};
 use crate::store::lsm::LsmStore;
 use crate::store::postgres::PostgresStore;
 use crate::store::{Change, MeltQuote, Method, MintQuote, Outcome, Row, Store, Table};
 use crate::{
-    Clock, EntitlementQuote, KeysetLog, MintError, MintEvent, Options, PublishedKeyset, SANDBOX_UNIT,
+    Clock, EntitlementQuote, KeysetLog, MintError, MintEvent, Options, PublishedClosing, PublishedKeyset, SANDBOX_UNIT,
     SettlementDirectory,
 };
 
 /// How long a merchant has to redeem against a quote.
 const MELT_QUOTE_SECONDS: u64 = 3_600;
+
+/// How long after its expiry a keyset is closed: no request that was checked before the expiry is under way any more, and no clock
+/// of the mint's machines is so far behind.
+const CLOSED_AFTER_SECONDS: u64 = 24 * 3_600;
+/// How long after the closing the rows go: by then every process of the mint has read that it is closed.
+const DROPPED_AFTER_SECONDS: u64 = 24 * 3_600;
 
 /// The mint; clones are handles to the same one.
 #[derive(Clone)]
@@ -35,30 +43,20 @@ pub struct Mint {
 
 struct Inner {
     store: Arc<dyn Store>,
-    engine: Engine,
+    pool: Pool,
+    committer: Committer,
     changes: Changes,
+    metrics: Arc<Metrics>,
     options: Options,
     seed: MintSeed,
     keysets: RwLock<KeysetTable>,
     /// Held while a keyset is made, so that one unit and quarter gets one.
     making_keyset: Mutex<()>,
+    /// Closed keysets whose rows are known to be gone.
+    dropped: Mutex<HashSet<u16>>,
     log: Arc<dyn KeysetLog>,
     merchants: Arc<dyn SettlementDirectory>,
     clock: Arc<dyn Clock>,
-}
-
-/// A swap that the rules have passed, with its answer, which is withheld until the commit.
-struct PreparedSwap {
-    inputs: Vec<Row>,
-    witnesses: Vec<(Point, String)>,
-    outputs: Vec<Row>,
-    signatures: Vec<BlindSignature>,
-}
-
-impl PreparedSwap {
-    fn change(&self) -> Change {
-        Change::swap(&self.inputs, &self.witnesses, &self.outputs)
-    }
 }
 
 impl Mint {
@@ -83,15 +81,20 @@ impl Mint {
         };
         let keysets = read_keysets(&*store, &seed)?;
         let changes = Changes::default();
-        let engine = Engine::start(store.clone(), name, changes.clone())?;
+        let metrics = Arc::new(Metrics::default());
+        let pool = Pool::start(&metrics).map_err(failed)?;
+        let committer = Committer::start(store.clone(), changes.clone(), metrics.clone()).map_err(failed)?;
         let inner = Inner {
             store,
-            engine,
+            pool,
+            committer,
             changes,
+            metrics,
             options,
             seed,
             keysets: RwLock::new(keysets),
             making_keyset: Mutex::default(),
+            dropped: Mutex::default(),
             log,
             merchants,
             clock,
@@ -115,7 +118,13 @@ impl Mint {
 
     /// Finishes what waits and stops.
     pub fn close(&self) {
-        self.inner.engine.close();
+        self.inner.pool.close();
+        self.inner.committer.close();
+    }
+
+    /// Counts what it does.
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
     }
 
     fn table(&self) -> KeysetTable {
@@ -124,6 +133,12 @@ impl Mint {
 
     fn now(&self) -> u64 {
         self.inner.clock.unix_now()
+    }
+
+    /// The store, for tests that look at rows or play a thief.
+    #[doc(hidden)]
+    pub fn rows(&self) -> Arc<dyn Store> {
+        self.inner.store.clone()
     }
 
     pub(crate) fn store(&self) -> &dyn Store {
@@ -137,7 +152,7 @@ impl Mint {
     /// The keyset that a unit is signed with now, made and announced where there is none for this quarter yet.
     ///
     /// # Errors
-    /// When it can't be announced or stored; then it is not used.
+    /// When it can't be announced or stored; then it is not used. [`ErrorCode::KeysetExpired`] when it is closed already.
     pub fn ensure_keyset(&self, unit: &Unit) -> Result<KeysetId, MintError> {
         let now = self.now();
         if let Some(keyset) = self.table().active(unit, now) {
@@ -148,11 +163,16 @@ impl Mint {
         if let Some(keyset) = table.active(unit, now) {
             return Ok(keyset.public.id);
         }
+        let quarter = Quarter::of(now);
+        // Its keys would be those of one that is closed: the clock was put back.
+        if table.iter().any(|keyset| keyset.record.unit == *unit && keyset.record.quarter == quarter) {
+            return Err(ErrorCode::KeysetExpired.into());
+        }
         let number = table.next_number().ok_or_else(|| MintError::Log("there are too many keysets".into()))?;
         let mut record = KeysetRecord {
             number,
             unit: unit.clone(),
-            quarter: Quarter::of(now),
+            quarter,
             input_fee_ppk: self.inner.options.input_fee_ppk,
             log_index: 0,
         };
@@ -177,6 +197,64 @@ impl Mint {
         let id = keyset.public.id;
         *self.inner.keysets.write().expect("no holder of this lock panics") = table.with(keyset);
         Ok(id)
+    }
+
+    /// Does what the calendar asks for: a keyset for a quarter that has begun, the end of keysets that are over. Call it now and then;
+    /// several processes may. Gives the ids of the keysets that it closed.
+    ///
+    /// # Errors
+    /// When the log or the store can't be written, or rows of a keyset that is over were changed on disk: then it stays open.
+    pub fn follow_calendar(&self) -> Result<Vec<KeysetId>, MintError> {
+        if self.is_shared() {
+            self.reload_keysets()?;
+        }
+        for unit in self.table().units() {
+            self.ensure_keyset(&unit)?;
+        }
+        let now = self.now();
+        let table = self.table();
+        let mut ended = Vec::new();
+        for keyset in table.iter() {
+            match (keyset.public.final_expiry, table.closed(keyset.record.number)) {
+                (Some(expiry), None) if now >= expiry + CLOSED_AFTER_SECONDS => {
+                    self.close_keyset(keyset)?;
+                    ended.push(keyset.public.id);
+                }
+                (_, Some(closed)) if now >= closed.at + DROPPED_AFTER_SECONDS => self.drop_keyset(closed.number)?,
+                _ => {}
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Publishes what a keyset came to, and closes it for good.
+    fn close_keyset(&self, keyset: &SigningKeyset) -> Result<(), MintError> {
+        let number = keyset.record.number;
+        let (signed_minor, spent_minor) = self.store().sums_of(number)?.ok_or_else(|| MintError::Store {
+            folder: "the mint".into(),
+            detail: format!(
+                "keyset {} is over and is not closed, since rows were changed on disk: run `habeas audit`",
+                keyset.public.id
+            ),
+        })?;
+        let (id, unit, at) = (keyset.public.id, keyset.record.unit.clone(), self.now());
+        let published = PublishedClosing { id, unit, signed_minor, spent_minor, at };
+        let log_index = self.inner.log.publish_closed(&published).map_err(MintError::Log)?;
+        let closed = ClosedKeyset { number, signed_minor, spent_minor, log_index, at };
+        // Refused when another process has closed it meanwhile, which is as good.
+        let _ = self.commit(Change::closed(keyset, &closed))?;
+        self.reload_keysets()
+    }
+
+    /// Removes the rows of a closed keyset's tokens, once a process.
+    fn drop_keyset(&self, number: u16) -> Result<(), MintError> {
+        let mut dropped = self.inner.dropped.lock().expect("no holder of this lock panics");
+        if !dropped.contains(&number) {
+            let count = self.store().drop_tokens(number)?;
+            tracing::info!(keyset = number, count, "the rows of a closed keyset's tokens are gone");
+            dropped.insert(number);
+        }
+        Ok(())
     }
 
     /// Reads the keysets again: another process may have made one.
@@ -213,16 +291,16 @@ impl Mint {
         for unit in self.table().units() {
             self.ensure_keyset(&unit)?;
         }
-        let now = self.now();
+        let (now, table) = (self.now(), self.table());
         let info = |keyset: &Arc<SigningKeyset>| KeysetInfo {
             id: keyset.public.id,
             unit: keyset.record.unit.clone(),
-            active: keyset.is_active(now),
+            active: keyset.is_active(now) && !table.is_over(keyset, now),
             input_fee_ppk: keyset.public.input_fee_ppk,
             final_expiry: keyset.public.final_expiry,
             log_index: Some(keyset.record.log_index),
         };
-        Ok(self.table().iter().map(info).collect())
+        Ok(table.iter().map(info).collect())
     }
 
     /// The active keysets with keys (NUT-01), or the one with an id (NUT-02).
@@ -251,7 +329,7 @@ impl Mint {
 
     /// Commits a change and waits for it.
     fn commit(&self, change: Change) -> Result<Outcome, MintError> {
-        self.inner.engine.submit(change)?.wait()
+        self.inner.committer.submit(change)?.wait()
     }
 
     /// Exchanges tokens (NUT-03). The same request again gets the same answer (NUT-19, without end: the answer is computed again).
@@ -259,57 +337,51 @@ impl Mint {
     /// # Errors
     /// The protocol's refusals, overload, or a store that can't be written.
     pub fn swap(&self, request: &SwapRequest) -> Result<Vec<BlindSignature>, MintError> {
-        let swap = self.with_keysets(|| self.prepare_swap(request))?;
-        let outcome = self.commit(swap.change())?;
-        self.finish_swap(swap, outcome)
+        let passed = self.with_keysets(|| self.check_swap(request))?;
+        let worked = self.inner.pool.submit(swap_work(passed, request.clone()))?.wait()?;
+        let outcome = self.commit(Change::swap(&worked))?;
+        self.finish_swap(worked, outcome)
     }
 
-    /// The same, without holding a thread during the commit. The arithmetic is done where it is called: some 300 µs for a swap of
-    /// two tokens into two.
+    /// The same, without holding a thread while it waits for the pool and the commit.
     ///
     /// # Errors
     /// As [`Mint::swap`].
-    pub async fn swap_async(&self, request: &SwapRequest) -> Result<Vec<BlindSignature>, MintError> {
-        let swap = match self.prepare_swap(request) {
+    pub async fn swap_async(&self, request: SwapRequest) -> Result<Vec<BlindSignature>, MintError> {
+        let passed = match self.check_swap(&request) {
+            // To learn of a keyset that another process made, the store is read.
             Err(MintError::Refused(ErrorCode::KeysetUnknown)) if self.is_shared() => {
-                let (mint, request) = (self.clone(), request.clone());
-                let again = tokio::task::spawn_blocking(move || mint.swap(&request)).await;
-                return again.unwrap_or(Err(MintError::Overloaded));
+                return self.on_a_thread(move |mint| mint.swap(&request)).await;
             }
-            swap => swap?,
+            passed => passed?,
         };
-        match self.inner.engine.submit(swap.change())?.answered().await? {
-            Ok(()) => Ok(swap.signatures),
-            refused => {
-                // This reads the store.
-                let mint = self.clone();
-                let finish = tokio::task::spawn_blocking(move || mint.finish_swap(swap, refused)).await;
-                finish.unwrap_or(Err(MintError::Overloaded))
-            }
+        let worked = self.inner.pool.submit(swap_work(passed, request))?.answered().await?;
+        match self.inner.committer.submit(Change::swap(&worked))?.answered().await? {
+            Ok(()) => Ok(worked.signatures),
+            // To see whether it is a repeat, the store is read.
+            refused => self.on_a_thread(move |mint| mint.finish_swap(worked, refused)).await,
         }
     }
 
-    /// All that can be done before the store is asked: the rules, the signatures.
-    fn prepare_swap(&self, request: &SwapRequest) -> Result<PreparedSwap, MintError> {
-        let (table, now) = (self.table(), self.now());
-        let outputs = rules::check_outputs(&table, &request.outputs, now)?;
-        let inputs = rules::check_inputs(&table, &request.inputs, &request.outputs, None, now)?;
-        if inputs.unit != outputs.unit {
-            return Err(ErrorCode::UnitMismatch.into());
-        }
-        if inputs.worth != outputs.worth {
-            return Err(ErrorCode::Unbalanced.into());
-        }
-        let signatures = sign_all(&table, &outputs.rows)?;
-        Ok(PreparedSwap { inputs: inputs.rows, witnesses: inputs.witnesses, outputs: outputs.rows, signatures })
+    /// Does what blocks on a thread that may.
+    async fn on_a_thread<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&Mint) -> Result<T, MintError> + Send + 'static,
+    ) -> Result<T, MintError> {
+        let mint = self.clone();
+        tokio::task::spawn_blocking(move || act(&mint)).await.unwrap_or(Err(MintError::Closed))
     }
 
-    fn finish_swap(&self, swap: PreparedSwap, outcome: Outcome) -> Result<Vec<BlindSignature>, MintError> {
+    fn check_swap(&self, request: &SwapRequest) -> Result<Passed, MintError> {
+        Ok(rules::check_swap(self.table(), request, self.now())?)
+    }
+
+    fn finish_swap(&self, worked: Worked, outcome: Outcome) -> Result<Vec<BlindSignature>, MintError> {
         match outcome {
-            Err(_) if self.all_spent(&swap.inputs)? && self.all_signed(&swap.outputs)? => {}
+            Err(_) if self.all_spent(&worked.inputs)? && self.all_signed(&worked.outputs)? => {}
             outcome => accepted(outcome)?,
         }
-        Ok(swap.signatures)
+        Ok(worked.signatures)
     }
 
     /// Whether all of these were spent before. With [`Mint::all_signed`]: whether a request was carried out before, so that its
@@ -421,7 +493,7 @@ impl Mint {
     }
 
     fn try_mint_batch(&self, method: Method, request: &MintBatchRequest) -> Result<Vec<BlindSignature>, MintError> {
-        let (table, now) = (self.table(), self.now());
+        let (keysets, now) = (self.table(), self.now());
         check_batch(&request.quotes)?;
         let quotes: Vec<MintQuote> =
             request.quotes.iter().map(|id| self.known_quote(method, id)).collect::<Result<_, _>>()?;
@@ -454,7 +526,7 @@ impl Mint {
         if !issued && were_issued.contains(&true) {
             return Err(ErrorCode::QuoteIssued.into());
         }
-        let outputs = match rules::check_outputs(&table, &request.outputs, now) {
+        let outputs = match rules::check_outputs(&keysets, &request.outputs, now) {
             // Whatever else is wrong with the outputs: nothing is minted twice.
             Err(_) if issued => return Err(ErrorCode::QuoteIssued.into()),
             outputs => outputs?,
@@ -465,13 +537,15 @@ impl Mint {
         if outputs.worth != worth {
             return Err(if issued { ErrorCode::QuoteIssued } else { ErrorCode::Unbalanced }.into());
         }
-        let signatures = sign_all(&table, &outputs.rows)?;
+        let passed = Passed { keysets, now, inputs: Vec::new(), outputs: outputs.rows };
+        let work = Work { passed, inputs: Vec::new(), outputs: Vec::new(), quote: None };
+        let worked = self.inner.pool.submit(work)?.wait()?;
         let minted: Vec<(&str, &MintQuote)> = ids.into_iter().zip(&quotes).collect();
-        match self.commit(Change::mint(&minted, &outputs.rows))? {
-            Err(Table::Issued) if self.all_signed(&outputs.rows)? => {}
+        match self.commit(Change::mint(&minted, &worked))? {
+            Err(Table::Issued) if self.all_signed(&worked.outputs)? => {}
             outcome => accepted(outcome)?,
         }
-        Ok(signatures)
+        Ok(worked.signatures)
     }
 
     /// Makes a quote for redeeming (NUT-05); the request is `MERCHANT:AMOUNT`.
@@ -514,26 +588,35 @@ impl Mint {
     }
 
     fn try_melt(&self, request: &MeltRequest) -> Result<MeltQuoteResponse, MintError> {
-        let (table, now) = (self.table(), self.now());
+        let (keysets, now) = (self.table(), self.now());
         let quote = self.store().melt_quote(&request.quote)?.ok_or(ErrorCode::QuoteNotPaid)?;
         let paid = self.store().redeemed(&request.quote)?;
         if !paid && now >= quote.expiry {
             return Err(ErrorCode::QuoteExpired.into());
         }
-        let inputs = match rules::check_inputs(&table, &request.inputs, &request.outputs, Some(&request.quote), now) {
+        let passed = match rules::check_inputs(&keysets, &request.inputs, now) {
             Err(_) if paid => return Err(ErrorCode::AlreadyPaid.into()),
             inputs => inputs?,
         };
-        if inputs.unit != quote.unit {
+        if passed.unit != quote.unit {
             return Err(ErrorCode::UnitMismatch.into());
         }
-        if inputs.worth != quote.amount {
+        if passed.worth != quote.amount {
             return Err(ErrorCode::Unbalanced.into());
         }
-        let (inputs, witnesses) = (inputs.rows, inputs.witnesses);
-        match self.commit(Change::melt(&request.quote, &quote, &inputs, &witnesses))? {
+        let work = Work {
+            passed: Passed { keysets, now, inputs: passed.rows, outputs: Vec::new() },
+            inputs: request.inputs.clone(),
+            outputs: request.outputs.clone(),
+            quote: Some(request.quote.clone()),
+        };
+        let worked = match self.inner.pool.submit(work)?.wait() {
+            Err(MintError::Refused(_)) if paid => return Err(ErrorCode::AlreadyPaid.into()),
+            worked => worked?,
+        };
+        match self.commit(Change::melt(&request.quote, &quote, &worked))? {
             // The same request again, as far as anybody can tell: its tokens are worth the quote, and spent.
-            Err(Table::Redeemed) if self.all_spent(&inputs)? => {}
+            Err(Table::Redeemed) if self.all_spent(&worked.inputs)? => {}
             outcome => accepted(outcome)?,
         }
         Ok(melt_response(&request.quote, quote, true))
@@ -617,14 +700,20 @@ fn accepted(outcome: Outcome) -> Result<(), MintError> {
             Table::Signed => ErrorCode::OutputsSigned,
             Table::Issued | Table::MintQuotes => ErrorCode::QuoteIssued,
             Table::Redeemed | Table::MeltQuotes => ErrorCode::AlreadyPaid,
-            Table::Keysets | Table::Events => ErrorCode::QuotePending,
+            Table::Keysets | Table::Closed | Table::Events => ErrorCode::QuotePending,
         })
     })
 }
 
+fn swap_work(passed: Passed, request: SwapRequest) -> Work {
+    Work { passed, inputs: request.inputs, outputs: request.outputs, quote: None }
+}
+
 fn read_keysets(store: &dyn Store, seed: &MintSeed) -> Result<KeysetTable, MintError> {
     let records = store.keysets()?;
-    Ok(records.into_iter().fold(KeysetTable::default(), |all, record| all.with(SigningKeyset::derive(seed, record))))
+    let keysets =
+        records.into_iter().fold(KeysetTable::default(), |all, record| all.with(SigningKeyset::derive(seed, record)));
+    Ok(keysets.with_closed(store.closed()?))
 }
 
 fn mint_response(id: &str, quote: MintQuote, issued: bool) -> MintQuoteResponse {
@@ -637,10 +726,6 @@ fn mint_response(id: &str, quote: MintQuote, issued: bool) -> MintQuoteResponse 
         expiry: None,
         pubkey: quote.pubkey,
     }
-}
-
-fn sign_all(table: &KeysetTable, rows: &[Row]) -> Result<Vec<BlindSignature>, ErrorCode> {
-    rows.iter().map(|(blinded, row)| rules::sign(table, blinded, *row).ok_or(ErrorCode::KeysetUnknown)).collect()
 }
 
 fn melt_response(id: &str, quote: MeltQuote, paid: bool) -> MeltQuoteResponse {

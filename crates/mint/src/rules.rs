@@ -1,7 +1,8 @@
-//! What a request must be before the store is asked: limits, keysets, units, sums, signatures. No I/O.
+//! What a request must be before anything costs time: limits, keysets, units, sums. And how an output is signed. No I/O.
 
 use std::collections::HashSet;
 
+use cashu::messages::SwapRequest;
 use cashu::{Amount, BlindSignature, BlindedMessage, ErrorCode, Point, Proof, Unit, bdhke, conditions, dleq};
 
 use crate::keysets::{KeysetTable, SigningKeyset, exponent_of};
@@ -16,13 +17,40 @@ pub const BATCH_MAX: usize = 100;
 /// Points of one state check or restore.
 pub const LOOKUPS_MAX: usize = 1_000;
 
-/// Inputs that are signed by this mint, with what they are worth.
+/// What the rules found in a request that is within them: what the arithmetic needs besides the request itself.
+#[derive(Clone)]
+pub struct Passed {
+    /// The keysets that it was checked with.
+    pub keysets: KeysetTable,
+    /// Unix time at which it was checked.
+    pub now: u64,
+    /// What each input claims to be.
+    pub inputs: Vec<TokenRow>,
+    /// `B_` and row of each output that is to be signed.
+    pub outputs: Vec<Row>,
+}
+
+/// Checks a swap (NUT-03).
+///
+/// # Errors
+/// The code of the first rule that is broken.
+pub fn check_swap(keysets: KeysetTable, request: &SwapRequest, now: u64) -> Result<Passed, ErrorCode> {
+    let outputs = check_outputs(&keysets, &request.outputs, now)?;
+    let inputs = check_inputs(&keysets, &request.inputs, now)?;
+    if inputs.unit != outputs.unit {
+        return Err(ErrorCode::UnitMismatch);
+    }
+    if inputs.worth != outputs.worth {
+        return Err(ErrorCode::Unbalanced);
+    }
+    Ok(Passed { keysets, now, inputs: inputs.rows, outputs: outputs.rows })
+}
+
+/// Inputs that may be spent if their signatures and conditions hold.
 #[derive(Debug)]
 pub struct CheckedInputs {
-    /// `Y` and row of each.
-    pub rows: Vec<Row>,
-    /// The witness of each that has one: whoever locked the token may ask what opened it (NUT-14).
-    pub witnesses: Vec<(Point, String)>,
+    /// What each claims to be.
+    pub rows: Vec<TokenRow>,
     /// The sum, fees off.
     pub worth: Amount,
     /// Their one unit.
@@ -40,18 +68,11 @@ pub struct CheckedOutputs {
     pub unit: Unit,
 }
 
-/// Checks the inputs of a swap or of the melt of a quote (NUT-03, NUT-05) with their spending conditions (NUT-10), the mint's own
-/// signatures last: they cost the most.
+/// Checks the inputs of a swap or a melt (NUT-03, NUT-05), all but what takes arithmetic: that is the pool's.
 ///
 /// # Errors
 /// The code of the first rule that is broken.
-pub fn check_inputs(
-    keysets: &KeysetTable,
-    inputs: &[Proof],
-    outputs: &[BlindedMessage],
-    quote: Option<&str>,
-    now: u64,
-) -> Result<CheckedInputs, ErrorCode> {
+pub fn check_inputs(keysets: &KeysetTable, inputs: &[Proof], now: u64) -> Result<CheckedInputs, ErrorCode> {
     if inputs.is_empty() {
         return Err(ErrorCode::Unbalanced);
     }
@@ -64,30 +85,23 @@ pub fn check_inputs(
     }
     let mut fee_ppk = 0u64;
     let mut unit = None;
-    let mut found: Vec<&SigningKeyset> = Vec::with_capacity(inputs.len());
+    let mut rows = Vec::with_capacity(inputs.len());
     for proof in inputs {
         let keyset = keysets.by_id(&proof.id).ok_or(ErrorCode::KeysetUnknown)?;
-        if keyset.is_expired(now) {
+        if keysets.is_over(keyset, now) {
             return Err(ErrorCode::KeysetExpired);
         }
         one_unit(&mut unit, &keyset.record.unit)?;
         fee_ppk = fee_ppk.saturating_add(keyset.public.input_fee_ppk);
-        found.push(keyset);
-    }
-    let sum = Amount::checked_sum(inputs.iter().map(|proof| proof.amount)).ok_or(ErrorCode::AmountOutOfRange)?;
-    let worth = sum.checked_sub(Amount::new(fee_ppk.div_ceil(1000))).ok_or(ErrorCode::Unbalanced)?;
-    conditions::check(inputs, outputs, quote, now).map_err(|_| ErrorCode::ProofInvalid)?;
-    let (mut rows, mut witnesses) = (Vec::with_capacity(inputs.len()), Vec::new());
-    for (proof, keyset) in inputs.iter().zip(found) {
-        let (secret_key, _) = keyset.key(proof.amount).ok_or(ErrorCode::ProofInvalid)?;
-        let y = bdhke::verify(proof.secret.as_bytes(), &proof.signature, secret_key).ok_or(ErrorCode::ProofInvalid)?;
-        rows.push((y, row(keyset, proof.amount)?));
+        keyset.key(proof.amount).ok_or(ErrorCode::ProofInvalid)?;
         if proof.witness.as_ref().is_some_and(|witness| witness.len() > conditions::WITNESS_MAX_LEN) {
             return Err(ErrorCode::ProofInvalid);
         }
-        witnesses.extend(proof.witness.clone().map(|witness| (y, witness)));
+        rows.push(row(keyset, proof.amount)?);
     }
-    Ok(CheckedInputs { rows, witnesses, worth, unit: unit.ok_or(ErrorCode::Unbalanced)? })
+    let sum = Amount::checked_sum(inputs.iter().map(|proof| proof.amount)).ok_or(ErrorCode::AmountOutOfRange)?;
+    let worth = sum.checked_sub(Amount::new(fee_ppk.div_ceil(1000))).ok_or(ErrorCode::Unbalanced)?;
+    Ok(CheckedInputs { rows, worth, unit: unit.ok_or(ErrorCode::Unbalanced)? })
 }
 
 /// Checks the outputs of a swap or mint (NUT-03, NUT-04).
@@ -109,7 +123,7 @@ pub fn check_outputs(keysets: &KeysetTable, outputs: &[BlindedMessage], now: u64
     let mut rows = Vec::with_capacity(outputs.len());
     for output in outputs {
         let keyset = keysets.by_id(&output.id).ok_or(ErrorCode::KeysetUnknown)?;
-        if keyset.is_expired(now) {
+        if keysets.is_over(keyset, now) {
             return Err(ErrorCode::KeysetExpired);
         }
         if !keyset.is_active(now) {

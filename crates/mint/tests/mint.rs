@@ -3,7 +3,7 @@
 mod world;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use cashu::messages::{MeltQuoteRequest, MeltRequest, MintRequest, ProofState, RestoreRequest, SwapRequest};
 use cashu::secret::Secret;
@@ -65,6 +65,7 @@ on_both_stores! {
         let mut holder = Holder::new(&mint, 1);
         let tokens = holder.collect(&mint, "q-1", &[4, 8]);
         let (_, good) = holder.outputs(&[4, 8]);
+        let (_, worth_more) = holder.outputs(&[8, 8]);
         let swap = |inputs: &[Proof], outputs: &[BlindedMessage]| {
             code(mint.swap(&SwapRequest { inputs: inputs.to_vec(), outputs: outputs.to_vec() }))
         };
@@ -86,7 +87,8 @@ on_both_stores! {
         assert_eq!(swap(&tokens[..1], &good), ErrorCode::Unbalanced);
         assert_eq!(swap(&[tokens[0].clone(), tokens[0].clone()], &good), ErrorCode::DuplicateInputs);
         assert_eq!(swap(&tokens, &[good[0].clone(), good[0].clone()]), ErrorCode::DuplicateOutputs);
-        assert_eq!(swap(&with(|proof| proof.amount = Amount::new(8)), &good), ErrorCode::ProofInvalid);
+        assert_eq!(swap(&with(|proof| proof.amount = Amount::new(8)), &good), ErrorCode::Unbalanced);
+        assert_eq!(swap(&with(|proof| proof.amount = Amount::new(8)), &worth_more), ErrorCode::ProofInvalid);
         assert_eq!(swap(&with(|proof| proof.amount = Amount::new(3)), &good), ErrorCode::ProofInvalid);
         assert_eq!(
             swap(&with(|proof| proof.secret = Secret::new("another".into()).unwrap()), &good),
@@ -156,7 +158,7 @@ on_both_stores! {
     }
 
     fn a_keyset_that_is_not_in_the_log_signs_nothing(place) {
-        let dark = Arc::new(World { clock: AtomicU64::new(NOW), log_works: false });
+        let dark = Arc::new(World { log_works: false, ..World::default() });
         let mint = place.open(&dark);
         assert!(matches!(mint.order_quote(&entitlement("q-1", 5)), Err(MintError::Log(_))));
         assert!(mint.keys(None).unwrap().is_empty());

@@ -8,8 +8,10 @@ use serde::{Deserialize, Serialize};
 use crate::tag::Tag;
 use crate::tile::ENTRY_MAX_LEN;
 
-/// The version that is written.
-const VERSION: u32 = 1;
+/// The version that is written. Version 2 has `keyset-closed`, and `lapsed_minor` in the totals.
+const VERSION: u32 = 2;
+/// The oldest version that is read.
+const VERSION_MIN: u32 = 1;
 
 /// A typed entry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +29,19 @@ pub enum Entry {
         final_expiry: Option<u64>,
         /// SHA-256 over amounts and keys.
         keys_sha256: String,
+        /// Unix time.
+        at: u64,
+    },
+    /// A keyset is over: nothing of it is signed or spent any more, and its spent set may be dropped.
+    KeysetClosed {
+        /// Its id.
+        id: String,
+        /// Unit.
+        unit: String,
+        /// Worth of all that was signed with it.
+        signed_minor: u64,
+        /// Worth of all its tokens that were spent. What is missing lapsed.
+        spent_minor: u64,
         /// Unix time.
         at: u64,
     },
@@ -102,6 +117,9 @@ pub enum Entry {
         merchants_minor: u64,
         /// What banks confirmed as paid out.
         paid_out_minor: u64,
+        /// E-cash that nobody spent before its keyset was closed.
+        #[serde(default)]
+        lapsed_minor: u64,
         /// Unix time.
         at: u64,
     },
@@ -142,7 +160,7 @@ impl Entry {
     /// When kind or version are not known.
     pub fn parse(bytes: &[u8]) -> Result<Self, UnknownEntry> {
         let versioned: Versioned<Entry> = serde_json::from_slice(bytes).map_err(|_| UnknownEntry)?;
-        if versioned.v == VERSION { Ok(versioned.entry) } else { Err(UnknownEntry) }
+        if (VERSION_MIN..=VERSION).contains(&versioned.v) { Ok(versioned.entry) } else { Err(UnknownEntry) }
     }
 }
 
@@ -156,9 +174,11 @@ mod tests {
         let fields = vec!["birth_date".to_owned()];
         let entry = Entry::RecordOpened { tag, purpose: "p".into(), role: "r".into(), fields, at: 3_600 };
         let bytes = entry.to_bytes().unwrap();
-        assert!(bytes.starts_with(br#"{"v":1,"type":"record-opened","tag":"0101"#));
+        assert!(bytes.starts_with(br#"{"v":2,"type":"record-opened","tag":"0101"#));
         assert_eq!(Entry::parse(&bytes), Ok(entry));
-        assert!(Entry::parse(br#"{"v":2,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
+        assert!(Entry::parse(br#"{"v":1,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_ok());
+        assert!(Entry::parse(br#"{"v":0,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
+        assert!(Entry::parse(br#"{"v":3,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
         assert!(Entry::parse(br#"{"v":1,"type":"payment","person":"p"}"#).is_err());
     }
 }

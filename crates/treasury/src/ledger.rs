@@ -1,7 +1,8 @@
 //! The journal: every movement of money, in double entry.
 //!
 //! Accounts are names: `bank:UNIT`, `available:PROGRAMME`, `committed:PROGRAMME`, `ecash:UNIT`, `merchant:ID`, `settling:ID`
-//! (in a payment file, not confirmed), `suspense:UNIT` (redeemed for a merchant that is not there) and `paid_out:UNIT`.
+//! (in a payment file, not confirmed), `suspense:UNIT` (redeemed for a merchant that is not there), `paid_out:UNIT` and `lapsed:UNIT`
+//! (e-cash that nobody spent before its keyset was closed).
 //! Each act is one SQLite transaction, and each is done once for its reference, so it can be repeated after a crash.
 
 use std::path::Path;
@@ -53,10 +54,13 @@ pub struct Totals {
     pub merchants_minor: u64,
     /// Payments that banks confirmed.
     pub paid_out_minor: u64,
+    /// E-cash that nobody spent before its keyset was closed.
+    #[serde(default)]
+    pub lapsed_minor: u64,
 }
 
 impl Totals {
-    /// Whether funded = available + committed + outstanding + merchants + paid out.
+    /// Whether funded = available + committed + outstanding + merchants + paid out + lapsed.
     pub fn balance(&self) -> bool {
         let parts = [
             self.available_minor,
@@ -64,6 +68,7 @@ impl Totals {
             self.outstanding_minor,
             self.merchants_minor,
             self.paid_out_minor,
+            self.lapsed_minor,
         ];
         parts.iter().try_fold(0u64, |sum, part| sum.checked_add(*part)) == Some(self.funded_minor)
     }
@@ -328,6 +333,7 @@ pub(crate) fn add_to_totals(totals: &mut Totals, account: &str, debit: u64, cred
         "ecash" => totals.outstanding_minor += held,
         "merchant" | "settling" | "suspense" => totals.merchants_minor += held,
         "paid_out" => totals.paid_out_minor += held,
+        "lapsed" => totals.lapsed_minor += held,
         _ => {}
     }
 }
@@ -349,6 +355,10 @@ fn book_event(transaction: &Transaction<'_>, at: u64, event: &MintEvent) -> Resu
                 transaction.prepare_cached("SELECT 1 FROM merchants WHERE id = ?1")?.exists([merchant])?;
             let credit = if known { format!("merchant:{merchant}") } else { format!("suspense:{unit}") };
             (quote, unit, *amount_minor, "redeem", format!("ecash:{unit}"), credit)
+        }
+        // Whose programme's funds these were, nobody can tell: one keyset serves all.
+        MintEvent::Lapsed { keyset, unit, amount_minor } => {
+            (keyset, unit, *amount_minor, "lapse", format!("ecash:{unit}"), format!("lapsed:{unit}"))
         }
     };
     book(transaction, at, &Movement { unit, debit, credit, amount_minor, kind, reference: quote })

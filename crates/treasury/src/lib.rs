@@ -96,6 +96,15 @@ pub enum MintEvent {
         /// How much.
         amount_minor: u64,
     },
+    /// Tokens that nobody spent are worth nothing now.
+    Lapsed {
+        /// The keyset that was closed.
+        keyset: String,
+        /// Unit.
+        unit: String,
+        /// How much.
+        amount_minor: u64,
+    },
 }
 
 /// The mint's events, in order, each with its number (1, 2, 3, …).

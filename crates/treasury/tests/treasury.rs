@@ -106,6 +106,30 @@ fn nothing_is_committed_or_ordered_beyond_what_there_is() {
 }
 
 #[test]
+fn e_cash_that_nobody_spent_in_time_lapses_and_the_books_still_balance() {
+    let folder = tempfile::tempdir().unwrap();
+    let treasury = open(folder.path());
+    funded(&treasury, 100);
+    let shop = merchant(&treasury);
+    treasury.commit("run-1", "p-1", 100).unwrap();
+    treasury.record_order("q-1", "run-1", "p-1", 100).unwrap();
+    let lapsed = |amount_minor| MintEvent::Lapsed { keyset: "01aa".into(), unit: "usd".into(), amount_minor };
+    let feed = Feed(vec![issued("q-1", 100), redeemed("m-1", &shop.id, 60), lapsed(40)]);
+    treasury.sync(&feed).unwrap();
+    let totals = treasury.totals("usd").unwrap();
+    assert_eq!((totals.outstanding_minor, totals.merchants_minor, totals.lapsed_minor), (0, 60, 40));
+    assert!(totals.balance());
+    no_problems(&treasury);
+    // The control: more than was outstanding can't lapse unseen.
+    let feed = Feed(vec![issued("q-1", 100), redeemed("m-1", &shop.id, 60), lapsed(40), {
+        MintEvent::Lapsed { keyset: "01bb".into(), unit: "usd".into(), amount_minor: 1 }
+    }]);
+    treasury.sync(&feed).unwrap();
+    let problems = treasury.audit().unwrap().problems;
+    assert!(problems.iter().any(|problem| problem.contains("overdrawn")), "{problems:?}");
+}
+
+#[test]
 fn e_cash_without_funds_shows() {
     let folder = tempfile::tempdir().unwrap();
     let treasury = open(folder.path());

@@ -13,13 +13,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 
-use super::{Change, MAC_LEN, Outcome, RowMac, Store, Table, Visitor, contents};
+use super::{Change, MAC_LEN, Outcome, RowMac, Store, Table, TokenRow, Visitor, contents};
 use crate::keysets::MintSeed;
 use crate::{MintError, MintEvent};
 
 /// The table, and the key of its one row, that holds the number of the last commit.
 const COMMITS: &str = "commits";
 const LAST_COMMIT: &[u8] = b"last";
+
+/// Rows that are removed in one batch: commits wait for it in between.
+const DROPPED_AT_ONCE: usize = 5_000;
 
 /// An LSM tree in a folder.
 pub struct LsmStore {
@@ -140,6 +143,10 @@ impl Store for LsmStore {
         Ok(outcomes)
     }
 
+    fn goes_on_after_failure(&self) -> bool {
+        false
+    }
+
     fn get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, MintError> {
         let get = |key: &&[u8]| {
             let row = self.table(table).get(key).map_err(|error| self.failed(error))?;
@@ -175,6 +182,34 @@ impl Store for LsmStore {
         let Some(last) = self.table(Table::Events).last_key_value() else { return Ok(0) };
         let (key, _) = last.into_inner().map_err(|error| self.failed(error))?;
         key.as_ref().try_into().map(u64::from_be_bytes).map_err(|_| self.failed("a row of events is damaged"))
+    }
+
+    fn drop_tokens(&self, keyset: u16) -> Result<u64, MintError> {
+        let mut dropped = 0;
+        for table in [Table::Signed, Table::Spent] {
+            let (rows, witnesses) = (self.table(table), self.table(Table::Witnesses));
+            let mut batch = self.database.batch();
+            for item in rows.iter() {
+                let (key, stored) = item.into_inner().map_err(|error| self.failed(error))?;
+                if TokenRow::decode(&contents(&stored)).is_none_or(|row| row.keyset != keyset) {
+                    continue;
+                }
+                dropped += 1;
+                // A row that is written once and removed once leaves nothing behind in any level of the tree.
+                if table == Table::Spent && witnesses.contains_key(&key).map_err(|error| self.failed(error))? {
+                    batch.remove_weak(witnesses, key.clone());
+                }
+                batch.remove_weak(rows, key);
+                if batch.len() >= DROPPED_AT_ONCE {
+                    std::mem::replace(&mut batch, self.database.batch())
+                        .commit()
+                        .map_err(|error| self.failed(error))?;
+                }
+            }
+            batch.commit().map_err(|error| self.failed(error))?;
+        }
+        self.database.persist(PersistMode::SyncAll).map_err(|error| self.failed(error))?;
+        Ok(dropped)
     }
 
     fn overwrite_raw(&self, table: Table, key: &[u8], change: &dyn Fn(&mut Vec<u8>)) -> Result<(), MintError> {

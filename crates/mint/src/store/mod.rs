@@ -18,8 +18,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
-use crate::keysets::{KeysetRecord, MintSeed};
-use crate::{MintError, MintEvent};
+use crate::engine::pool::Worked;
+use crate::keysets::{ClosedKeyset, KeysetRecord, MintSeed, SigningKeyset};
+use crate::{MintError, MintEvent, SANDBOX_UNIT};
 
 /// Bytes of MAC in a value. 64 bits: a forger has one try a row and is found at the first miss.
 const MAC_LEN: usize = 8;
@@ -43,13 +44,15 @@ pub enum Table {
     Keysets,
     /// `Y` → the witness that a locked token was spent with.
     Witnesses,
+    /// Number → what a closed keyset came to.
+    Closed,
     /// Number → event.
     Events,
 }
 
 impl Table {
     /// All tables.
-    pub const ALL: [Table; 9] = [
+    pub const ALL: [Table; 10] = [
         Table::Spent,
         Table::Signed,
         Table::MintQuotes,
@@ -58,6 +61,7 @@ impl Table {
         Table::Redeemed,
         Table::Keysets,
         Table::Witnesses,
+        Table::Closed,
         Table::Events,
     ];
 
@@ -72,6 +76,7 @@ impl Table {
             Table::Redeemed => "redeemed",
             Table::Keysets => "keysets",
             Table::Witnesses => "witnesses",
+            Table::Closed => "closed",
             Table::Events => "events",
         }
     }
@@ -101,6 +106,10 @@ pub trait Store: Send + Sync {
     /// same; whoever asks again is told.
     fn commit(&self, changes: &[Change]) -> Result<Vec<Outcome>, MintError>;
 
+    /// Whether a commit may succeed after another one failed: a database that was out of reach comes back, but what a folder holds is
+    /// known only after it is opened again.
+    fn goes_on_after_failure(&self) -> bool;
+
     /// The values of some keys, in order.
     ///
     /// # Errors
@@ -125,6 +134,13 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// When the store can't be read.
     fn last_event(&self) -> Result<u64, MintError>;
+
+    /// Removes the rows of a closed keyset's tokens, with their witnesses; gives how many tokens there were. A second time there are
+    /// none. Commits go on meanwhile: none of them has to do with these rows any more.
+    ///
+    /// # Errors
+    /// When the store can't be written. Then some of the rows are left, and the next call removes them.
+    fn drop_tokens(&self, keyset: u16) -> Result<u64, MintError>;
 
     /// Writes a row's raw value, MAC and all: for the tests that play a thief with a disk editor.
     ///
@@ -213,6 +229,35 @@ impl dyn Store + '_ {
         self.scan(&[Table::Keysets], &mut read)?;
         Ok(records)
     }
+
+    /// What closed keysets came to.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn closed(&self) -> Result<Vec<ClosedKeyset>, MintError> {
+        let mut closed = Vec::new();
+        let mut read = |_, _: &[u8], value: &[u8], _| closed.extend(serde_json::from_slice::<ClosedKeyset>(value));
+        self.scan(&[Table::Closed], &mut read)?;
+        Ok(closed)
+    }
+
+    /// What a keyset has come to, from all its rows: worth of signatures and of spent tokens. `None` when a row of any keyset was
+    /// changed on disk, since it may be one of this.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    pub fn sums_of(&self, keyset: u16) -> Result<Option<(u64, u64)>, MintError> {
+        let (mut sums, mut whole) = ([0u64; 2], true);
+        self.scan(&[Table::Signed, Table::Spent], &mut |table, _, value, intact| match TokenRow::decode(value) {
+            Some(row) if intact && row.keyset == keyset => {
+                let sum = &mut sums[usize::from(table == Table::Spent)];
+                *sum = sum.saturating_add(row.worth());
+            }
+            Some(_) if intact => {}
+            _ => whole = false,
+        })?;
+        Ok(whole.then_some((sums[0], sums[1])))
+    }
 }
 
 /// How a mint quote comes to be paid.
@@ -261,6 +306,11 @@ pub struct TokenRow {
 }
 
 impl TokenRow {
+    /// The amount, in minor units.
+    pub fn worth(self) -> u64 {
+        1u64 << self.exponent.min(63)
+    }
+
     fn encode(self) -> [u8; 3] {
         let [high, low] = self.keyset.to_be_bytes();
         [high, low, self.exponent]
@@ -278,12 +328,12 @@ pub type Row = (Point, TokenRow);
 
 impl Change {
     /// Spend and sign.
-    pub fn swap(inputs: &[Row], witnesses: &[(Point, String)], outputs: &[Row]) -> Self {
-        Change::default().spending(inputs, witnesses).signing(outputs)
+    pub fn swap(worked: &Worked) -> Self {
+        Change::default().spending(worked).signing(worked)
     }
 
     /// Mint quotes: all of them, or none.
-    pub fn mint(quotes: &[(&str, &MintQuote)], outputs: &[Row]) -> Self {
+    pub fn mint(quotes: &[(&str, &MintQuote)], worked: &Worked) -> Self {
         let mut change = Change::default();
         for (id, quote) in quotes {
             change.rows.push((Table::Issued, id.as_bytes().to_vec(), Vec::new()));
@@ -293,11 +343,11 @@ impl Change {
                 change.events.push(MintEvent::Issued { quote, unit, amount });
             }
         }
-        change.signing(outputs)
+        change.signing(worked)
     }
 
     /// Redeem.
-    pub fn melt(id: &str, quote: &MeltQuote, inputs: &[Row], witnesses: &[(Point, String)]) -> Self {
+    pub fn melt(id: &str, quote: &MeltQuote, worked: &Worked) -> Self {
         let event = MintEvent::Redeemed {
             quote: id.to_owned(),
             merchant: quote.merchant.clone(),
@@ -305,7 +355,7 @@ impl Change {
             amount: quote.amount,
         };
         let redeemed = (Table::Redeemed, id.as_bytes().to_vec(), Vec::new());
-        Change { rows: vec![redeemed], events: vec![event] }.spending(inputs, witnesses)
+        Change { rows: vec![redeemed], events: vec![event] }.spending(worked)
     }
 
     /// A new mint quote.
@@ -318,6 +368,22 @@ impl Change {
         Self::one(Table::MeltQuotes, id.as_bytes(), quote)
     }
 
+    /// A keyset that is over, and what lapsed with it.
+    pub fn closed(keyset: &SigningKeyset, closed: &ClosedKeyset) -> Self {
+        let amount = Amount::new(closed.signed_minor.saturating_sub(closed.spent_minor));
+        let unit = keyset.record.unit.clone();
+        // The treasury has no books for what is worth nothing.
+        let lapsed = (amount != Amount::ZERO && unit.as_str() != SANDBOX_UNIT).then(|| MintEvent::Lapsed {
+            keyset: keyset.public.id.to_string(),
+            unit,
+            amount,
+        });
+        Change {
+            events: lapsed.into_iter().collect(),
+            ..Self::one(Table::Closed, &closed.number.to_be_bytes(), closed)
+        }
+    }
+
     /// A keyset that was announced.
     pub fn keyset(record: &KeysetRecord) -> Self {
         Self::one(Table::Keysets, &record.number.to_be_bytes(), record)
@@ -328,18 +394,26 @@ impl Change {
         Change { rows: vec![(table, key.to_vec(), value)], events: Vec::new() }
     }
 
-    fn spending(mut self, inputs: &[Row], witnesses: &[(Point, String)]) -> Self {
-        self.rows.extend(inputs.iter().map(|(y, row)| (Table::Spent, y.to_bytes().to_vec(), row.encode().to_vec())));
-        let witness =
-            |(y, text): &(Point, String)| (Table::Witnesses, y.to_bytes().to_vec(), text.clone().into_bytes());
-        self.rows.extend(witnesses.iter().map(witness));
+    /// How many rows it has for a table.
+    pub fn count(&self, table: Table) -> usize {
+        self.rows.iter().filter(|(of, _, _)| *of == table).count()
+    }
+
+    fn spending(mut self, worked: &Worked) -> Self {
+        self.rows.extend(worked.inputs.iter().map(|(y, row)| point_row(Table::Spent, y, &row.encode())));
+        let witness = |(y, text): &(Point, String)| point_row(Table::Witnesses, y, text.as_bytes());
+        self.rows.extend(worked.witnesses.iter().map(witness));
         self
     }
 
-    fn signing(mut self, outputs: &[Row]) -> Self {
-        self.rows.extend(outputs.iter().map(|(b, row)| (Table::Signed, b.to_bytes().to_vec(), row.encode().to_vec())));
+    fn signing(mut self, worked: &Worked) -> Self {
+        self.rows.extend(worked.outputs.iter().map(|(b, row)| point_row(Table::Signed, b, &row.encode())));
         self
     }
+}
+
+fn point_row(table: Table, point: &Point, value: &[u8]) -> (Table, Vec<u8>, Vec<u8>) {
+    (table, point.to_bytes().to_vec(), value.to_vec())
 }
 
 /// Puts MACs on values and takes them off.

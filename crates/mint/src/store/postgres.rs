@@ -26,7 +26,8 @@ const READERS_KEPT: usize = 4;
 const TRIES_MAX: usize = 100;
 
 /// Numbered; applied in order at start, forward only.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_mint.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_mint.sql"), include_str!("../../migrations/0002_closed.sql")];
 
 /// A database.
 pub struct PostgresStore {
@@ -92,7 +93,7 @@ impl PostgresStore {
                 rows.entry(*table).or_default().insert(key.clone(), sealed);
             }
             for event in &change.events {
-                let key = event.quote().as_bytes().to_vec();
+                let key = event.subject().as_bytes().to_vec();
                 let value = serde_json::to_vec(event).expect("plain data");
                 let sealed = self.mac.seal(Table::Events.name(), &key, &value);
                 rows.entry(Table::Events).or_default().insert(key, sealed);
@@ -149,6 +150,10 @@ impl Store for PostgresStore {
             }
         }
         Err(stuck())
+    }
+
+    fn goes_on_after_failure(&self) -> bool {
+        true
     }
 
     fn get(&self, table: Table, keys: &[&[u8]]) -> Result<Vec<Option<Vec<u8>>>, MintError> {
@@ -212,6 +217,30 @@ impl Store for PostgresStore {
         self.number_events()?;
         let row = self.read(|client| client.query_one("SELECT coalesce(max(number), 0) FROM event_numbers", &[]))?;
         Ok(row.get::<_, i64>(0) as u64)
+    }
+
+    fn drop_tokens(&self, keyset: u16) -> Result<u64, MintError> {
+        let number = keyset.to_be_bytes();
+        let mut dropped = 0;
+        for table in [Table::Signed, Table::Spent] {
+            let statement = format!(
+                "WITH gone AS (
+                    DELETE FROM {} WHERE key >= $1 AND key < $2 AND substring(value FROM 1 FOR 2) = $3 RETURNING key
+                 ), witnesses_gone AS (DELETE FROM witnesses w USING gone WHERE w.key = gone.key)
+                 SELECT count(*) FROM gone",
+                table.name()
+            );
+            // Compressed points begin with 02 or 03; one range of keys at a time, so that no transaction is long.
+            for sign in [2u8, 3] {
+                for first in 0..=u8::MAX {
+                    let (from, to) =
+                        (vec![sign, first], first.checked_add(1).map_or(vec![sign + 1], |next| vec![sign, next]));
+                    let row = self.read(|client| client.query_one(&statement, &[&from, &to, &number.as_slice()]))?;
+                    dropped += row.get::<_, i64>(0) as u64;
+                }
+            }
+        }
+        Ok(dropped)
     }
 
     fn overwrite_raw(&self, table: Table, key: &[u8], change: &dyn Fn(&mut Vec<u8>)) -> Result<(), MintError> {

@@ -5,8 +5,8 @@
 pub mod database;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use cashu::messages::MintRequest;
 use cashu::secret::Seed;
@@ -15,7 +15,10 @@ use mint::keysets::MintSeed;
 use mint::store::lsm::LsmStore;
 use mint::store::postgres::PostgresStore;
 use mint::store::{Method, Store};
-use mint::{Clock, EntitlementQuote, KeysetLog, Mint, MintError, Options, PublishedKeyset, SettlementDirectory};
+use mint::{
+    Clock, EntitlementQuote, KeysetLog, Mint, MintError, Options, PublishedClosing, PublishedKeyset,
+    SettlementDirectory,
+};
 use secp256k1::SecretKey;
 
 /// 2026-11-23, within a quarter.
@@ -24,6 +27,13 @@ pub const NOW: u64 = 1_795_392_000;
 pub struct World {
     pub clock: AtomicU64,
     pub log_works: bool,
+    pub closings: Mutex<Vec<PublishedClosing>>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        World { clock: AtomicU64::new(NOW), log_works: true, closings: Mutex::default() }
+    }
 }
 
 impl Clock for World {
@@ -36,6 +46,11 @@ impl KeysetLog for World {
     fn publish(&self, _: &PublishedKeyset) -> Result<u64, String> {
         if self.log_works { Ok(7) } else { Err("the log is down".into()) }
     }
+
+    fn publish_closed(&self, closed: &PublishedClosing) -> Result<u64, String> {
+        self.closings.lock().unwrap().push(closed.clone());
+        Ok(8)
+    }
 }
 
 impl SettlementDirectory for World {
@@ -45,7 +60,7 @@ impl SettlementDirectory for World {
 }
 
 pub fn world() -> Arc<World> {
-    Arc::new(World { clock: AtomicU64::new(NOW), log_works: true })
+    Arc::default()
 }
 
 /// A mint's place: a folder, and a database if it has one.
