@@ -30,7 +30,7 @@ use crate::{Mint, MintError, SANDBOX_UNIT, socket};
 /// The largest request that is read: 256 inputs and 256 outputs with long secrets stay under half of it.
 const BODY_MAX_LEN: usize = 1024 * 1024;
 /// How many requests may be at work at once; past it the mint says 503 instead of letting everybody wait.
-const AT_WORK_MAX: usize = 480;
+pub const AT_WORK_MAX: usize = 480;
 /// How many WebSockets may be open at once: each holds some kilobytes.
 const LISTENERS_MAX: usize = 1_000;
 
@@ -248,6 +248,10 @@ fn answer<Answer: Serialize>(result: Result<Answer, MintError>) -> Response {
         Ok(answer) => Json(answer).into_response(),
         Err(MintError::Refused(code)) => refusal(code),
         Err(MintError::Overloaded | MintError::Closed) => overloaded(),
+        Err(error @ MintError::Unreachable(_)) => {
+            tracing::error!(%error, "a request could not be served");
+            overloaded()
+        }
         Err(error) => {
             tracing::error!(%error, "a request could not be served");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -40,6 +40,9 @@ pub enum MintError {
         /// What the system says.
         detail: String,
     },
+    /// The database can't be reached for the moment; the request had no effect, or will be found to have had it when repeated.
+    #[error("the mint's database can't be reached: {0}; try again in a moment")]
+    Unreachable(String),
     /// The mint is being stopped, or stopped when its store failed.
     #[error("the mint is closed: try again when it is back")]
     Closed,

@@ -57,31 +57,44 @@ impl PostgresStore {
         Ok(PostgresStore { config, writer: Mutex::new(writer), readers: Mutex::default(), mac })
     }
 
-    /// Does something with a connection of its own; a connection that failed is not used again.
+    /// Does something with a connection of its own; a connection that was lost is not used again.
     fn read<T>(&self, act: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Failure> {
         let kept = self.readers.lock().expect("no holder of this lock panics").pop();
         let mut client = match kept {
             Some(client) => client,
             None => self.config.connect(NoTls).map_err(failed)?,
         };
-        let result = act(&mut client).map_err(failed)?;
-        let mut readers = self.readers.lock().expect("no holder of this lock panics");
-        if readers.len() < READERS_KEPT {
-            readers.push(client);
+        let result = act(&mut client).map_err(failed);
+        if self.is_connected_after(&result) {
+            let mut readers = self.readers.lock().expect("no holder of this lock panics");
+            if readers.len() < READERS_KEPT {
+                readers.push(client);
+            }
         }
-        Ok(result)
+        result
     }
 
-    /// Does something with the committer's connection; after a failure the next one is new.
+    /// Whether a connection that gave this result can be used again. If not, the others have lost the same server.
+    fn is_connected_after<T>(&self, result: &Result<T, Failure>) -> bool {
+        let lost = matches!(result, Err(Failure::Other(MintError::Unreachable(_))));
+        if lost {
+            self.readers.lock().expect("no holder of this lock panics").clear();
+        }
+        !lost
+    }
+
+    /// Does something with the committer's connection; when that was lost, the next one is new.
     fn write<T>(&self, act: impl FnOnce(&mut Writer) -> Result<T, Error>) -> Result<T, Failure> {
         let mut kept = self.writer.lock().expect("no holder of this lock panics");
         let mut writer = match kept.take() {
             Some(writer) => writer,
             None => Writer::new(self.config.connect(NoTls).map_err(failed)?)?,
         };
-        let result = act(&mut writer).map_err(failed)?;
-        *kept = Some(writer);
-        Ok(result)
+        let result = act(&mut writer).map_err(failed);
+        if self.is_connected_after(&result) {
+            *kept = Some(writer);
+        }
+        result
     }
 
     /// The rows of accepted changes, by table, sorted by key, with MACs. Events are rows under their quote.
@@ -342,13 +355,14 @@ fn failed(error: Error) -> Failure {
     if error.code().is_some_and(|code| again.contains(code)) {
         return Failure::Again;
     }
-    // Its own words may quote a row.
-    let detail = match (error.as_db_error(), std::error::Error::source(&error)) {
-        (Some(told), _) => told.message().to_owned(),
-        (None, Some(source)) => format!("{error}: {source}"),
-        (None, None) => error.to_string(),
-    };
-    Failure::Other(damaged(&detail))
+    Failure::Other(match (error.as_db_error(), std::error::Error::source(&error)) {
+        // The server is stopping or starting.
+        (Some(told), _) if told.code().code().starts_with("57P") => MintError::Unreachable(told.message().to_owned()),
+        // Its own words only: they hold no row.
+        (Some(told), _) => damaged(told.message()),
+        (None, Some(source)) => MintError::Unreachable(format!("{error}: {source}")),
+        (None, None) => MintError::Unreachable(error.to_string()),
+    })
 }
 
 fn damaged(detail: &str) -> MintError {

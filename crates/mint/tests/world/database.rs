@@ -39,23 +39,31 @@ impl Server {
         }
         let data = folder.path().join("data");
         run(tool("initdb").args(["-A", "trust", "-U", "postgres", "-D"]).arg(&data).stdout(Stdio::null()));
-        let process = tool("postgres")
-            .arg("-D")
-            .arg(&data)
-            .arg("-k")
-            .arg(folder.path())
-            .args(["-c", "listen_addresses=", "-c", "max_connections=200"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("postgres starts");
+        let process = serve(folder.path());
         let server = Server { folder, process, databases: AtomicU32::new(0) };
+        server.wait_until_up();
+        server
+    }
+
+    /// Stops it as a power cut would.
+    pub fn cut(&mut self) {
+        let stop = ["-m", "immediate", "stop"];
+        assert!(run_quietly(tool("pg_ctl").arg("-D").arg(self.folder.path().join("data")).args(stop)));
+        let _ = self.process.wait();
+    }
+
+    /// Starts it again.
+    pub fn restart(&mut self) {
+        self.process = serve(self.folder.path());
+        self.wait_until_up();
+    }
+
+    fn wait_until_up(&self) {
         let deadline = Instant::now() + Duration::from_secs(60);
-        while !server.psql("postgres", "SELECT 1") {
+        while !self.psql("postgres", "SELECT 1") {
             assert!(Instant::now() < deadline, "PostgreSQL does not start");
             std::thread::sleep(Duration::from_millis(50));
         }
-        server
     }
 
     /// A new database; gives its address.
@@ -75,16 +83,20 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = run_quietly(tool("pg_ctl").arg("-D").arg(self.folder.path().join("data")).args([
-            "-m",
-            "immediate",
-            "stop",
-        ]));
+        let stop = ["-m", "immediate", "stop"];
+        let _ = run_quietly(tool("pg_ctl").arg("-D").arg(self.folder.path().join("data")).args(stop));
         let _ = self.process.wait();
         if is_root() {
             let _ = run_quietly(Command::new("chown").arg("-R").arg("root").arg(self.folder.path()));
         }
     }
+}
+
+fn serve(folder: &Path) -> Child {
+    let mut postgres = tool("postgres");
+    postgres.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
+    postgres.args(["-c", "listen_addresses=", "-c", "max_connections=200"]);
+    postgres.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("postgres starts")
 }
 
 fn is_root() -> bool {
