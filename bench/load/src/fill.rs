@@ -15,8 +15,10 @@ const ROWS_PER_COMMIT: u64 = 50_000;
 
 /// Adds spent rows under random keys until there are `spent` in all.
 pub fn fill(data: &Path, spent: u64, seed: u64) -> Result<()> {
-    let seed_file = MintSeed::open(&data.join("mint/mint.seed")).context("start `habeas up --sandbox` there once")?;
-    let store = LsmStore::open(&data.join("mint/store"), &seed_file)?;
+    // Fills stores whose seed is in a file; without one, none is made.
+    let seed_file = data.join("mint/mint.seed");
+    seed_file.metadata().context("start `habeas up --sandbox` there once, without --mint-key")?;
+    let store = LsmStore::open(&data.join("mint/store"), &MintSeed::open(&seed_file)?)?;
     let mut count = 0;
     store.scan(&[Table::Spent], &mut |_, _, _, _| count += 1)?;
     let mut rng = StdRng::seed_from_u64(seed ^ count);

@@ -3,9 +3,9 @@
 //! Keys come from the mint's seed alone, so a crash between announcing a keyset and storing it makes the same one again.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 use std::sync::Arc;
+use std::{fmt, io};
 
 use cashu::{Amount, Keyset, KeysetId, Point, Unit};
 use hmac::{Hmac, KeyInit, Mac};
@@ -15,36 +15,160 @@ use jiff::tz::Offset;
 use secp256k1::SecretKey;
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::Zeroizing;
+
+use crate::MintError;
+use crate::token::TokenKey;
+use crate::token_uri::TokenUri;
 
 /// Amounts 2⁰ to 2³¹ minor units: the largest token is worth 21 million dollars, more than any single payment.
 const AMOUNTS: u32 = 32;
 /// How long tokens can be spent after their quarter: people who were ill or away still have their money.
 const SPENDABLE_AFTER_SECONDS: u64 = 365 * 24 * 3600;
 
-/// The secret that all keys come from.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct MintSeed([u8; 32]);
+/// The name of the seed's file in the mint's folder.
+const SEED_FILE: &str = "mint.seed";
+
+/// The secret that all keys come from: in a file, or in a token ([`crate::token`] says what that is worth).
+pub struct MintSeed {
+    kept: Kept,
+    fingerprint: Fingerprint,
+}
+
+enum Kept {
+    File(Zeroizing<[u8; 32]>),
+    Token(Box<TokenKey>),
+}
+
+/// What tells seeds apart and says nothing about them; public.
+pub type Fingerprint = [u8; 16];
 
 impl MintSeed {
+    /// The seed of the mint in a folder: in the token if one is named, otherwise in its file, which is made for a new mint.
+    ///
+    /// # Errors
+    /// [`MintError::Key`] when the file or the token can't be used, or a store is there and its seed is not.
+    pub fn of(folder: &Path, token: Option<&TokenUri>) -> Result<Self, MintError> {
+        let path = folder.join(SEED_FILE);
+        let Some(uri) = token else {
+            if !path.exists() && folder.join("store").exists() {
+                let path = path.display();
+                return Err(MintError::Key(format!(
+                    "{path} is not there, and the store beside it was made with it: bring it back"
+                )));
+            }
+            return Self::open(&path).map_err(|error| {
+                // Errors of ours name the file.
+                let named = error.get_ref().is_some();
+                MintError::Key(if named { error.to_string() } else { format!("{}: {error}", path.display()) })
+            });
+        };
+        if path.exists() {
+            return Err(MintError::Key(format!(
+                "it is in a token, and {} is there too: a seed that lies on a disk is in no token's keeping, so take it away from this \
+                 machine",
+                path.display()
+            )));
+        }
+        Self::in_token(uri)
+    }
+
     /// Reads the seed from a file (mode 0600), or makes one where there is none.
     ///
     /// # Errors
-    /// When the file can't be used or is not 64 hex digits.
+    /// When the file can't be used, others can read it, or it is not 64 hex digits.
     pub fn open(path: &Path) -> io::Result<Self> {
-        Ok(MintSeed(*storage::keys::read_or_make(path)?))
+        let kept = Kept::File(storage::keys::read_or_make(path)?);
+        Self::with_fingerprint(kept).map_err(io::Error::other)
+    }
+
+    /// The seed in a token.
+    ///
+    /// # Errors
+    /// [`MintError::Key`] when the token is away or refuses, or the key could be taken out of it.
+    pub fn in_token(uri: &TokenUri) -> Result<Self, MintError> {
+        Self::with_fingerprint(Kept::Token(Box::new(TokenKey::new(uri)?)))
+    }
+
+    /// Makes a seed in a token.
+    ///
+    /// # Errors
+    /// [`MintError::Key`] when the token can't do it, or has a key of this name.
+    pub fn make_in_token(uri: &TokenUri) -> Result<Self, MintError> {
+        Self::with_fingerprint(Kept::Token(Box::new(TokenKey::make(uri)?)))
+    }
+
+    fn with_fingerprint(kept: Kept) -> Result<Self, MintError> {
+        let mut seed = MintSeed { kept, fingerprint: Fingerprint::default() };
+        let derived = seed.derive("habeas mint seed fingerprint v1", &[])?;
+        seed.fingerprint.copy_from_slice(&derived[..size_of::<Fingerprint>()]);
+        Ok(seed)
+    }
+
+    /// What tells it from other seeds.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
+    }
+
+    /// Refuses to go on with a store that was made with another seed: its tokens would all be unknown, and its rows look changed.
+    ///
+    /// # Errors
+    /// [`MintError::Key`].
+    pub fn must_have_made(&self, store: &[u8]) -> Result<(), MintError> {
+        if store == self.fingerprint {
+            return Ok(());
+        }
+        Err(MintError::Key(format!(
+            "the mint's store was made with another one (its fingerprint is {}, this one's is {}): start the mint with the seed file or \
+             the token that it was made with",
+            hex::encode(store),
+            hex::encode(self.fingerprint)
+        )))
     }
 
     /// A key for a use, kept apart from all others by `purpose` and `context`.
-    pub fn derive(&self, purpose: &str, context: &[&[u8]]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
-        mac.update(purpose.as_bytes());
-        for part in context {
-            mac.update(&(part.len() as u64).to_be_bytes());
-            mac.update(part);
-        }
-        mac.finalize().into_bytes().into()
+    ///
+    /// # Errors
+    /// [`MintError::Key`] when the token is away or refuses.
+    pub fn derive(&self, purpose: &str, context: &[&[u8]]) -> Result<Zeroizing<[u8; 32]>, MintError> {
+        Ok(self.derive_all(&[message(purpose, context)])?.remove(0))
     }
+
+    /// The same for many, all or none, in one session of a token: HMAC-SHA256 of each message.
+    fn derive_all(&self, messages: &[Vec<u8>]) -> Result<Vec<Zeroizing<[u8; 32]>>, MintError> {
+        let seed = match &self.kept {
+            Kept::File(seed) => seed,
+            // A token is not asked for nothing: it may be away.
+            Kept::Token(_) if messages.is_empty() => return Ok(Vec::new()),
+            Kept::Token(token) => return token.hmac_sha256(messages),
+        };
+        let derive = |message: &Vec<u8>| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(&**seed).expect("HMAC takes a key of any length");
+            mac.update(message);
+            Zeroizing::new(mac.finalize().into_bytes().into())
+        };
+        Ok(messages.iter().map(derive).collect())
+    }
+}
+
+impl fmt::Debug for MintSeed {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kept = match self.kept {
+            Kept::File(_) => "a file",
+            Kept::Token(_) => "a token",
+        };
+        write!(formatter, "MintSeed(in {kept}, fingerprint {})", hex::encode(self.fingerprint))
+    }
+}
+
+/// What a key is derived from, besides the seed: `purpose`, then each part with its length before it.
+fn message(purpose: &str, context: &[&[u8]]) -> Vec<u8> {
+    let mut message = purpose.as_bytes().to_vec();
+    for part in context {
+        message.extend((part.len() as u64).to_be_bytes());
+        message.extend(*part);
+    }
+    message
 }
 
 /// A quarter of a year, in UTC.
@@ -110,29 +234,63 @@ pub struct SigningKeyset {
     /// The public part. `active` is not set: it depends on the time.
     pub public: Keyset,
     /// The key of 2ⁿ at place n.
-    secret: Vec<SecretKey>,
+    secret: SecretKeys,
+}
+
+/// Secret keys, erased when dropped.
+struct SecretKeys(Vec<SecretKey>);
+
+/// The key of 2ⁿ: the first of at most 256 derived numbers that is one. Each is none with probability 2^-128.
+fn secret_key(
+    seed: &MintSeed,
+    record: &KeysetRecord,
+    exponent: u32,
+    first: &Zeroizing<[u8; 32]>,
+) -> Result<SecretKey, MintError> {
+    let mut number = first.clone();
+    for attempt in 1..=u8::MAX {
+        if let Ok(key) = SecretKey::from_secret_bytes(*number) {
+            return Ok(key);
+        }
+        number = seed.derive_all(&[key_message(record, exponent, attempt)])?.remove(0);
+    }
+    Err(MintError::Key("it gives no keys".into()))
+}
+
+/// What the key of 2ⁿ is derived from.
+fn key_message(record: &KeysetRecord, exponent: u32, attempt: u8) -> Vec<u8> {
+    let context: [&[u8]; 4] =
+        [record.unit.as_str().as_bytes(), &record.quarter.start.to_be_bytes(), &exponent.to_be_bytes(), &[attempt]];
+    message("habeas keyset v1", &context)
 }
 
 impl SigningKeyset {
     /// Makes the keyset of a unit and quarter.
-    pub fn derive(seed: &MintSeed, record: KeysetRecord) -> Self {
-        let secret: Vec<SecretKey> = (0..AMOUNTS)
-            .map(|exponent| {
-                (0u8..=255)
-                    .find_map(|attempt| {
-                        let context: [&[u8]; 4] = [
-                            record.unit.as_str().as_bytes(),
-                            &record.quarter.start.to_be_bytes(),
-                            &exponent.to_be_bytes(),
-                            &[attempt],
-                        ];
-                        SecretKey::from_secret_bytes(seed.derive("habeas keyset v1", &context)).ok()
-                    })
-                    .expect("each of 256 tries fails with probability 2^-128")
-            })
-            .collect();
+    ///
+    /// # Errors
+    /// [`MintError::Key`] when the seed can't be used: then no key was made.
+    pub fn derive(seed: &MintSeed, record: KeysetRecord) -> Result<Self, MintError> {
+        Ok(Self::derive_all(seed, vec![record])?.remove(0))
+    }
+
+    /// The same for many.
+    fn derive_all(seed: &MintSeed, records: Vec<KeysetRecord>) -> Result<Vec<Self>, MintError> {
+        let first = |record| (0..AMOUNTS).map(move |exponent| key_message(record, exponent, 0));
+        let derived = seed.derive_all(&records.iter().flat_map(first).collect::<Vec<_>>())?;
+        let keysets = records.into_iter().zip(derived.chunks(AMOUNTS as usize)).map(|(record, derived)| {
+            // Owned by the keyset from the first key on, so that each is erased whatever happens.
+            let mut secret = SecretKeys(Vec::with_capacity(derived.len()));
+            for (exponent, derived) in (0..).zip(derived) {
+                secret.0.push(secret_key(seed, &record, exponent, derived)?);
+            }
+            Ok(Self::with_keys(record, secret))
+        });
+        keysets.collect()
+    }
+
+    fn with_keys(record: KeysetRecord, secret: SecretKeys) -> Self {
         let keys: BTreeMap<Amount, Point> =
-            (0..).zip(&secret).map(|(exponent, key)| (Amount::new(1 << exponent), Point::of_secret(key))).collect();
+            (0..).zip(&secret.0).map(|(exponent, key)| (Amount::new(1 << exponent), Point::of_secret(key))).collect();
         let final_expiry = Some(record.quarter.end + SPENDABLE_AFTER_SECONDS);
         let input_fee_ppk = record.input_fee_ppk;
         let id = KeysetId::derive(&keys, &record.unit, input_fee_ppk, final_expiry);
@@ -143,7 +301,7 @@ impl SigningKeyset {
     /// The secret and public key of an amount, if the keyset has it.
     pub fn key(&self, amount: Amount) -> Option<(&SecretKey, &Point)> {
         let exponent = exponent_of(amount)?;
-        Some((self.secret.get(usize::from(exponent))?, self.public.keys.get(&amount)?))
+        Some((self.secret.0.get(usize::from(exponent))?, self.public.keys.get(&amount)?))
     }
 
     /// Whether the mint signs with it now.
@@ -157,9 +315,9 @@ impl SigningKeyset {
     }
 }
 
-impl Drop for SigningKeyset {
+impl Drop for SecretKeys {
     fn drop(&mut self) {
-        self.secret.iter_mut().for_each(SecretKey::non_secure_erase);
+        self.0.iter_mut().for_each(SecretKey::non_secure_erase);
     }
 }
 
@@ -197,6 +355,21 @@ impl KeysetTable {
     /// gone.
     pub fn is_over(&self, keyset: &SigningKeyset, now: u64) -> bool {
         keyset.is_expired(now) || self.closed.contains_key(&keyset.record.number)
+    }
+
+    /// The keysets of these records, in their order: those that are in this table as they are, the others derived.
+    ///
+    /// # Errors
+    /// [`MintError::Key`] when one has to be derived and the seed can't be used.
+    pub fn of_records(&self, seed: &MintSeed, records: Vec<KeysetRecord>) -> Result<Self, MintError> {
+        let known = |record: &KeysetRecord| self.by_number(record.number).filter(|known| known.record == *record);
+        let unknown = records.iter().filter(|record| known(record).is_none()).cloned().collect();
+        let mut derived = SigningKeyset::derive_all(seed, unknown)?.into_iter();
+        let keyset = |record| match known(record) {
+            Some(keyset) => Some(keyset.clone()),
+            None => derived.next().map(Arc::new),
+        };
+        Ok(KeysetTable { keysets: records.iter().filter_map(keyset).collect(), closed: self.closed.clone() })
     }
 
     /// The keyset with an id.

@@ -5,8 +5,8 @@
 //! who merchants are, and bank money.
 //!
 //! In the order in which a request passes: [`api`] (HTTP and JSON) → [`mint`] (the handle, one method an act) → [`rules`] (what a
-//! request must be) → [`engine`] (arithmetic, then batches) → [`store`] (one durable commit decides) → [`changes`] (who waits is told). Beside them: [`keysets`], [`socket`], [`metrics`] and
-//! [`audit`].
+//! request must be) → [`engine`] (arithmetic, then batches) → [`store`] (one durable commit decides) → [`changes`] (who waits is
+//! told). Beside them: [`keysets`] (from a seed, which may be in a [`token`]), [`socket`], [`metrics`] and [`audit`].
 
 pub mod api;
 pub mod audit;
@@ -18,10 +18,13 @@ pub mod mint;
 pub mod rules;
 pub mod socket;
 pub mod store;
+pub mod token;
+pub mod token_uri;
 
 use cashu::{Amount, ErrorCode, KeysetId, Point, Unit};
 
 pub use mint::Mint;
+pub use token_uri::TokenUri;
 
 /// Why the mint can't do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -46,6 +49,9 @@ pub enum MintError {
     /// The mint is being stopped, or stopped when its store failed.
     #[error("the mint is closed: try again when it is back")]
     Closed,
+    /// The seed can't be used: its file, its token, or it is not the one that the store was made with.
+    #[error("the mint's key can't be used: {0}")]
+    Key(String),
     /// A new keyset could not be announced, so it is not used.
     #[error("the keyset can't be announced in the public log, so it is not used: {0}")]
     Log(String),
@@ -62,6 +68,8 @@ impl From<ErrorCode> for MintError {
 pub struct Options {
     /// The PostgreSQL database to keep the rows in (`postgres://…`); `None` for the embedded store.
     pub postgres: Option<String>,
+    /// Where the seed lies if it is in a token; `None` for the file `mint.seed`.
+    pub key: Option<TokenUri>,
     /// Fee for each input, in thousandths of the unit (NUT-02); for keysets made from now on.
     pub input_fee_ppk: u64,
     /// Offers the method `sandbox` in the unit `sandbox`, whose quotes count as paid at once: for wallet developers and load tests.

@@ -73,13 +73,17 @@ impl Mint {
     ) -> Result<Self, MintError> {
         let name = folder.display().to_string();
         let failed = |error: std::io::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
+        // A token first: while it can't be used, the folder stays as new as it is.
+        if options.key.is_none() {
+            std::fs::create_dir_all(folder).map_err(failed)?;
+        }
+        let seed = MintSeed::of(folder, options.key.as_ref())?;
         std::fs::create_dir_all(folder).map_err(failed)?;
-        let seed = MintSeed::open(&folder.join("mint.seed")).map_err(failed)?;
         let store: Arc<dyn Store> = match &options.postgres {
             None => Arc::new(LsmStore::open(&folder.join("store"), &seed)?),
             Some(address) => Arc::new(PostgresStore::open(address, &seed)?),
         };
-        let keysets = read_keysets(&*store, &seed)?;
+        let keysets = KeysetTable::default().of_records(&seed, store.keysets()?)?.with_closed(store.closed()?);
         let changes = Changes::default();
         let metrics = Arc::new(Metrics::default());
         let pool = Pool::start(&metrics).map_err(failed)?;
@@ -152,7 +156,8 @@ impl Mint {
     /// The keyset that a unit is signed with now, made and announced where there is none for this quarter yet.
     ///
     /// # Errors
-    /// When it can't be announced or stored; then it is not used. [`ErrorCode::KeysetExpired`] when it is closed already.
+    /// When its keys can't be derived; then it is not announced. When it can't be announced or stored; then it is not used.
+    /// [`ErrorCode::KeysetExpired`] when it is closed already.
     pub fn ensure_keyset(&self, unit: &Unit) -> Result<KeysetId, MintError> {
         let now = self.now();
         if let Some(keyset) = self.table().active(unit, now) {
@@ -176,7 +181,7 @@ impl Mint {
             input_fee_ppk: self.inner.options.input_fee_ppk,
             log_index: 0,
         };
-        let mut keyset = SigningKeyset::derive(&self.inner.seed, record.clone());
+        let mut keyset = SigningKeyset::derive(&self.inner.seed, record.clone())?;
         let public = &keyset.public;
         let published = PublishedKeyset {
             id: public.id,
@@ -259,7 +264,8 @@ impl Mint {
 
     /// Reads the keysets again: another process may have made one.
     fn reload_keysets(&self) -> Result<(), MintError> {
-        let keysets = read_keysets(self.store(), &self.inner.seed)?;
+        let keysets =
+            self.table().of_records(&self.inner.seed, self.store().keysets()?)?.with_closed(self.store().closed()?);
         *self.inner.keysets.write().expect("no holder of this lock panics") = keysets;
         Ok(())
     }
@@ -707,13 +713,6 @@ fn accepted(outcome: Outcome) -> Result<(), MintError> {
 
 fn swap_work(passed: Passed, request: SwapRequest) -> Work {
     Work { passed, inputs: request.inputs, outputs: request.outputs, quote: None }
-}
-
-fn read_keysets(store: &dyn Store, seed: &MintSeed) -> Result<KeysetTable, MintError> {
-    let records = store.keysets()?;
-    let keysets =
-        records.into_iter().fold(KeysetTable::default(), |all, record| all.with(SigningKeyset::derive(seed, record)));
-    Ok(keysets.with_closed(store.closed()?))
 }
 
 fn mint_response(id: &str, quote: MintQuote, issued: bool) -> MintQuoteResponse {

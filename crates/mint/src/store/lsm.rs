@@ -17,9 +17,11 @@ use super::{Change, MAC_LEN, Outcome, RowMac, Store, Table, TokenRow, Visitor, c
 use crate::keysets::MintSeed;
 use crate::{MintError, MintEvent};
 
-/// The table, and the key of its one row, that holds the number of the last commit.
+/// The table, and the key of its row, that holds the number of the last commit.
 const COMMITS: &str = "commits";
 const LAST_COMMIT: &[u8] = b"last";
+/// The row of the same table that holds the fingerprint of the seed, without a MAC: it says which key a MAC would have.
+const SEED: &[u8] = b"seed";
 
 /// Rows that are removed in one batch: commits wait for it in between.
 const DROPPED_AT_ONCE: usize = 5_000;
@@ -41,7 +43,8 @@ impl LsmStore {
     /// Opens the store in a folder, or makes one.
     ///
     /// # Errors
-    /// When the folder can't be used, the files are damaged, or commits that were answered are missing.
+    /// When the folder can't be used, the files are damaged, commits that were answered are missing, or it was made with another
+    /// seed.
     pub fn open(folder: &Path, seed: &MintSeed) -> Result<Self, MintError> {
         let name = folder.display().to_string();
         let failed = |error: fjall::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
@@ -57,7 +60,11 @@ impl LsmStore {
             .truncate(false)
             .open(folder.with_extension(COMMITS))
             .map_err(io_failed)?;
-        let mac = RowMac::new(seed);
+        let made_with = commit_numbers.get(SEED).map_err(failed)?;
+        if let Some(made_with) = &made_with {
+            seed.must_have_made(made_with)?;
+        }
+        let mac = RowMac::new(seed)?;
         let commits = AtomicU64::new(0);
         let store = LsmStore { folder: name, database, tables, commit_numbers, mac, commits, answered };
         let (kept, answered) = (store.last_kept()?, store.last_answered());
@@ -68,6 +75,11 @@ impl LsmStore {
             )));
         }
         store.commits.store(kept, Ordering::Relaxed);
+        if made_with.is_none() {
+            // New, or from before fingerprints were kept; then its last commit has a MAC of this seed.
+            store.commit_numbers.insert(SEED, seed.fingerprint()).map_err(|error| store.failed(error))?;
+            store.database.persist(PersistMode::SyncAll).map_err(|error| store.failed(error))?;
+        }
         Ok(store)
     }
 

@@ -8,6 +8,8 @@
 //!
 //! Two stores: [`lsm`] (embedded, the default) and [`postgres`] (for several mint processes on one database). The tests run on both.
 //!
+//! A store keeps the fingerprint of the seed that it was made with, and does not open with another: every row would look changed.
+//!
 //! Each value ends with a MAC over its place and contents, so that the audit names a row that was changed on disk.
 
 pub mod lsm;
@@ -17,6 +19,7 @@ use cashu::{Amount, Point, Unit};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 use crate::engine::pool::Worked;
 use crate::keysets::{ClosedKeyset, KeysetRecord, MintSeed, SigningKeyset};
@@ -418,16 +421,19 @@ fn point_row(table: Table, point: &Point, value: &[u8]) -> (Table, Vec<u8>, Vec<
 
 /// Puts MACs on values and takes them off.
 #[derive(Clone)]
-pub struct RowMac([u8; 32]);
+pub struct RowMac(Zeroizing<[u8; 32]>);
 
 impl RowMac {
     /// The MAC key of a mint.
-    pub fn new(seed: &MintSeed) -> Self {
-        RowMac(seed.derive("habeas mint row mac v1", &[]))
+    ///
+    /// # Errors
+    /// When the seed can't be used.
+    pub fn new(seed: &MintSeed) -> Result<Self, MintError> {
+        Ok(RowMac(seed.derive("habeas mint row mac v1", &[])?))
     }
 
     fn mac(&self, table: &str, key: &[u8], value: &[u8]) -> [u8; MAC_LEN] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).expect("HMAC takes a key of any length");
         mac.update(table.as_bytes());
         mac.update(&(key.len() as u64).to_be_bytes());
         mac.update(key);
@@ -451,10 +457,4 @@ impl RowMac {
 /// The contents of a stored value, unchecked: the MAC is for the audit.
 fn contents(stored: &[u8]) -> Vec<u8> {
     stored[..stored.len().saturating_sub(MAC_LEN)].to_vec()
-}
-
-impl Drop for RowMac {
-    fn drop(&mut self) {
-        zeroize::Zeroize::zeroize(&mut self.0);
-    }
 }

@@ -26,8 +26,11 @@ const READERS_KEPT: usize = 4;
 const TRIES_MAX: usize = 100;
 
 /// Numbered; applied in order at start, forward only.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_mint.sql"), include_str!("../../migrations/0002_closed.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_mint.sql"),
+    include_str!("../../migrations/0002_closed.sql"),
+    include_str!("../../migrations/0003_seed.sql"),
+];
 
 /// A database.
 pub struct PostgresStore {
@@ -47,14 +50,37 @@ impl PostgresStore {
     /// Opens a database by its address (`postgres://…`), and brings its tables up to date.
     ///
     /// # Errors
-    /// When it can't be reached, or comes from a newer version.
+    /// When it can't be reached, comes from a newer version, or was made with another seed.
     pub fn open(address: &str, seed: &MintSeed) -> Result<Self, MintError> {
         let config: ::postgres::Config = address.parse().map_err(failed)?;
         let mut client = config.connect(NoTls).map_err(failed)?;
         migrate(&mut client)?;
         let writer = Some(Writer::new(client)?);
-        let mac = RowMac::new(seed);
-        Ok(PostgresStore { config, writer: Mutex::new(writer), readers: Mutex::default(), mac })
+        let mac = RowMac::new(seed)?;
+        let store = PostgresStore { config, writer: Mutex::new(writer), readers: Mutex::default(), mac };
+        store.check_seed(seed)?;
+        Ok(store)
+    }
+
+    /// Holds the seed against the fingerprint that the database was made with. The first mint process leaves its own.
+    fn check_seed(&self, seed: &MintSeed) -> Result<(), MintError> {
+        let read = |client: &mut Client| {
+            let row = client.query_opt("SELECT fingerprint FROM seed", &[])?;
+            Ok(row.map(|row| row.get::<_, Vec<u8>>(0)))
+        };
+        if self.read(read)?.is_none() {
+            // New, or from before fingerprints were kept; then its keysets have MACs of the right seed.
+            let mut all_right = true;
+            self.scan(&[Table::Keysets], &mut |_, _, _, right| all_right &= right)?;
+            if !all_right {
+                return Err(MintError::Key("the keysets in the database were not made with it".into()));
+            }
+            let insert = "INSERT INTO seed (one, fingerprint) VALUES (1, $1) ON CONFLICT DO NOTHING";
+            self.read(|client| client.execute(insert, &[&seed.fingerprint().as_slice()]))?;
+        }
+        // Another process may have been faster.
+        let kept = self.read(read)?.ok_or_else(|| damaged("the table seed is empty"))?;
+        seed.must_have_made(&kept)
     }
 
     /// Does something with a connection of its own; a connection that was lost is not used again.

@@ -80,6 +80,16 @@ impl Place {
         Place { folder: tempfile::tempdir().unwrap(), postgres }
     }
 
+    /// The place of another mint process: a folder of its own, the same database.
+    pub fn beside(&self) -> Self {
+        Place { folder: tempfile::tempdir().unwrap(), postgres: self.postgres.clone() }
+    }
+
+    /// The database, if it has one.
+    pub fn database(&self) -> Option<String> {
+        self.postgres.as_ref().map(|(address, _)| address.clone())
+    }
+
     pub fn path(&self) -> &Path {
         self.folder.path()
     }
@@ -89,7 +99,7 @@ impl Place {
     }
 
     pub fn open_with(&self, world: &Arc<World>, options: Options) -> Result<Mint, MintError> {
-        let postgres = self.postgres.as_ref().map(|(address, _)| address.clone());
+        let postgres = self.database();
         Mint::open(self.path(), world.clone(), world.clone(), world.clone(), Options { postgres, ..options })
     }
 
