@@ -5,13 +5,14 @@ cd "$(dirname "$0")/.."
 
 need() { command -v "$1" >/dev/null 2>&1; }
 
-# Debian packages: a C compiler for the bundled SQLite and AWS-LC, Python for the checks, PostgreSQL for the tests.
+# Debian packages: a C compiler for the bundled SQLite and AWS-LC, Python for the checks, PostgreSQL and SoftHSM for the tests.
 missing=()
 need cc || missing+=(gcc libc6-dev)
 need make || missing+=(make)
 need python3 || missing+=(python3)
-# The tests start their own PostgreSQL.
+# The tests start their own PostgreSQL, and keep keys in a token of software.
 [ "${1:-}" = build ] || [ -d /usr/lib/postgresql ] || missing+=(postgresql)
+[ "${1:-}" = build ] || need softhsm2-util || missing+=(softhsm2)
 if [ ${#missing[@]} -gt 0 ]; then
     echo "== installing Debian packages: ${missing[*]}"
     sudo=""

@@ -5,6 +5,7 @@
 //! DATA/server.json       where it listens
 //! DATA/sandbox           there if the money is worth nothing
 //! DATA/mint-store        the address of the mint's database, if it has one
+//! DATA/mint-key          where the mint's seed is, if it is in a token (a PKCS#11 URI)
 //! DATA/officers/*.token  the bearer tokens of officers who work on this machine (mode 0600)
 //! DATA/registry/ mint/ treasury/ credential/ log/   each service's own database and keys
 //! ```
@@ -15,10 +16,13 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use mint::TokenUri;
 use serde::{Deserialize, Serialize};
 
 /// Names the database of the mint, if it has one; may hold a password.
 const MINT_STORE: &str = "mint-store";
+/// Names the key in a token that the mint's seed is, if it is in one.
+const MINT_KEY: &str = "mint-key";
 /// Marks the data folder of a sandbox.
 const SANDBOX_MARK: &str = "sandbox";
 
@@ -80,11 +84,50 @@ impl DataFolder {
 
     /// The database that the mint's rows are kept in, if not in this folder.
     pub fn mint_store(&self) -> Result<Option<String>> {
-        match fs::read_to_string(self.root.join(MINT_STORE)) {
-            Ok(address) => Ok(Some(address.trim().to_owned())),
+        self.remembered(MINT_STORE)
+    }
+
+    /// What a file says that a start has left for the next; `None` when there is none.
+    fn remembered(&self, name: &str) -> Result<Option<String>> {
+        match fs::read_to_string(self.root.join(name)) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("{MINT_STORE} can't be read")),
+            Err(error) => Err(error).with_context(|| format!("{name} can't be read")),
         }
+    }
+
+    /// The key in a token that the mint's seed is, if it is not in a file.
+    pub fn mint_key(&self) -> Result<Option<TokenUri>> {
+        let text = self.remembered(MINT_KEY)?;
+        let uri = text.map(|text| text.parse()).transpose();
+        uri.with_context(|| format!("{} is damaged", self.root.join(MINT_KEY).display()))
+    }
+
+    /// Has the mint's seed in a token from the first day on. A mint that is there already keeps its key, and may be told another
+    /// way to it: a module or a PIN file that has moved.
+    ///
+    /// From a file to a token: import the file's 32 bytes into the token as a sensitive secret that can't be extracted, take
+    /// `mint/mint.seed` away, write the URI to `mint-key`. The store's fingerprint tells whether it is the same seed.
+    pub fn set_mint_key(&self, uri: &TokenUri) -> Result<()> {
+        match self.mint_key()? {
+            Some(known) if known == *uri => Ok(()),
+            Some(known) if known.names_key_of(uri) => self.write_mint_key(uri),
+            _ if !self.service("mint").exists() => self.write_mint_key(uri),
+            Some(known) => bail!(
+                "the mint of {} was made with another key ('{}' in the token '{}'): start it without --mint-key",
+                self.root.display(),
+                known.object(),
+                known.token()
+            ),
+            None => bail!(
+                "the mint of {} was made with another key (the file mint/mint.seed): start it without --mint-key",
+                self.root.display()
+            ),
+        }
+    }
+
+    fn write_mint_key(&self, uri: &TokenUri) -> Result<()> {
+        write_private(&self.root.join(MINT_KEY), uri.to_string().as_bytes())
     }
 
     /// Keeps the mint's rows in a database from the first day on. A folder that has a mint already stays where it is: on another

@@ -3,7 +3,7 @@
 //! Commands of officers (`officer`, `enrol`, `programme`, `run`, `fund`, `merchant`, `settle`, `totals`) speak HTTP to a running
 //! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `credential` and `log` work from anywhere.
 //!
-//! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`server`] → [`client`], [`enrol`], [`holder`] (commands) → [`demo`], [`audit`].
+//! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`server`] → [`client`], [`enrol`], [`holder`], [`mint_key`] (commands) → [`demo`], [`audit`].
 
 mod audit;
 mod client;
@@ -11,6 +11,7 @@ mod data;
 mod demo;
 mod enrol;
 mod holder;
+mod mint_key;
 mod server;
 mod services;
 mod wiring;
@@ -62,6 +63,10 @@ enum Command {
         /// Keep the mint's rows in PostgreSQL (postgres://…) instead of the data folder; remembered by a new folder
         #[arg(long)]
         mint_store: Option<String>,
+        /// Have the mint's seed in a PKCS#11 token instead of a file ('pkcs11:token=…;object=…?module-path=…&pin-source=file:/…');
+        /// remembered by a new folder
+        #[arg(long)]
+        mint_key: Option<String>,
         /// Serve the mint's metrics for Prometheus at this address, path /metrics
         #[arg(long)]
         metrics: Option<SocketAddr>,
@@ -96,6 +101,9 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// The mint's own affairs
+    #[command(subcommand)]
+    Mint(mint_key::MintCommand),
     /// Add an officer, as the administrator of this machine
     Officer {
         /// The name
@@ -294,11 +302,13 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store, metrics } => {
-            up(&data, listen, metrics, mint_store, Options { sandbox, input_fee_ppk, ..Options::default() })
+        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store, mint_key, metrics } => {
+            let key = mint_key.map(|uri| uri.parse()).transpose()?;
+            up(&data, listen, metrics, mint_store, Options { sandbox, input_fee_ppk, key, ..Options::default() })
         }
         Command::Demo { people, map, json, seed, data, mint_store } => demo(&people, map, json, seed, data, mint_store),
         Command::Audit { data, json } => print_audit(&data, json),
+        Command::Mint(command) => mint_key::run(command),
         Command::Officer { name, role, data } => {
             let data = DataFolder::existing(&data)?;
             let answer: Value =
@@ -379,13 +389,17 @@ fn up(
     if let Some(address) = mint_store {
         data.set_mint_store(&address)?;
     }
+    if let Some(uri) = &options.key {
+        data.set_mint_key(uri)?;
+    }
     let server = Server::start_with_metrics(&data, listen, metrics, options)?;
+    let signals = server::StopSignals::catch()?;
     if let Some(url) = &server.metrics_url {
         println!("metrics: {url}");
     }
     println!("mint: {0}\nregistry: {0}/registry\nlog: {0}/log\nlog key: {1}", server.url, server.services.log.vkey());
     println!("data: {}; stop with Ctrl-C", data.root().display());
-    server::wait_for_signal()?;
+    signals.wait();
     eprintln!("stopping");
     server.stop()
 }

@@ -62,7 +62,7 @@ impl Services {
             data.mark_sandbox()?;
         }
         let sandbox = options.sandbox;
-        let options = Options { postgres: data.mint_store()?, ..options };
+        let options = Options { postgres: data.mint_store()?, key: data.mint_key()?, ..options };
         let log = Log::open(&data.service("log"), LOG_ORIGIN)?;
         let public_log = Arc::new(PublicLog(log.clone()));
         let clock = Arc::new(SystemClock);

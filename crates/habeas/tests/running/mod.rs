@@ -83,14 +83,14 @@ impl Up {
 
     /// The same, with further options.
     pub fn start_with(data: &Path, listen: &str, options: &[&str]) -> Result<Up, String> {
-        let mut child = Command::new(HABEAS)
-            .args(["up", "--listen", listen, "--data"])
-            .arg(data)
-            .args(options)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the binary runs");
+        let mut command = Command::new(HABEAS);
+        command.args(["up", "--listen", listen, "--data"]).arg(data).args(options).stderr(Stdio::piped());
+        Self::start_command(command)
+    }
+
+    /// The same, as a command that the caller has made; its standard error goes where the caller says.
+    pub fn start_command(mut command: Command) -> Result<Up, String> {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary runs");
         let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
         let mut url = None;
         for line in lines.by_ref() {
