@@ -20,7 +20,9 @@ use cryptoki::object::{Attribute, KeyType, ObjectClass};
 use cryptoki::session::UserType;
 use cryptoki::types::AuthPin;
 use mint::keysets::{KeysetRecord, MintSeed, Quarter, SigningKeyset};
-use mint::{Clock, KeysetLog, Mint, MintError, Options, PublishedClosing, PublishedKeyset, SettlementDirectory, TokenUri};
+use mint::{
+    Clock, KeysetLog, Mint, MintError, Options, PublishedClosing, PublishedKeyset, SettlementDirectory, TokenUri,
+};
 use softhsm::{PIN, SoftHsm};
 use world::{Holder, NOW, usd};
 
