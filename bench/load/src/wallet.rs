@@ -103,6 +103,7 @@ impl Mint {
                 signature: bdhke::unblind(&signature.signature, output.r.key(), key).expect("an honest mint"),
                 witness: None,
                 dleq: None,
+                p2pk_e: None,
             }
         }))
     }

@@ -1,7 +1,7 @@
 //! Spending conditions (NUT-10): tokens locked to keys (NUT-11, P2PK) or to a hash (NUT-14, HTLC), with locktime and refund.
 //!
-//! A mint asks [`check`] for each swap and melt; a wallet makes locked secrets with [`LockBuilder`] and signs with
-//! [`sign_inputs`] or [`sign_all`]. A secret that names a condition of these kinds but does not follow their rules can't be spent
+//! A mint asks [`check`] for each swap and melt; a wallet makes locked secrets with [`LockBuilder`] or [`asked_secret`], finds its
+//! keys among the [`slots`] and signs with [`sign_inputs`] or [`sign_all`]. A secret that names a condition of these kinds but does not follow their rules can't be spent
 //! at all: a token that its maker meant to lock must never be anybody's.
 
 use std::collections::HashSet;
@@ -10,6 +10,8 @@ use secp256k1::{Keypair, SecretKey, XOnlyPublicKey, schnorr};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::p2bk::{SLOTS_MAX, SharedSecret};
+use crate::payment_request::Nut10Option;
 use crate::{BlindedMessage, Point, Proof};
 
 /// Signature checks that one request may cost, some 50 µs each: the most that honest requests need are two an input.
@@ -114,13 +116,22 @@ impl Condition {
         }))
     }
 
+    /// Whether the signatures of a witness must cover all inputs and outputs (`SIG_ALL`).
+    pub fn is_sig_all(&self) -> bool {
+        self.sig_all
+    }
+
+    /// Whether anybody may spend at a time: the locktime has passed, and no refund key is named.
+    pub fn is_anybodys(&self, now: u64) -> bool {
+        self.refund.is_none() && self.locktime.is_some_and(|locktime| locktime < now)
+    }
+
     /// Whether a witness over `message` opens it at a time. Takes the signature checks that it makes from `budget`.
     fn holds(&self, witness: &Witness, message: &[u8; 32], now: u64, budget: &mut usize) -> Result<(), ConditionError> {
-        let expired = self.locktime.is_some_and(|locktime| locktime < now);
-        let refund = match &self.refund {
-            None if expired => return Ok(()),
-            refund => refund.as_ref().filter(|_| expired),
-        };
+        if self.is_anybodys(now) {
+            return Ok(());
+        }
+        let refund = self.refund.as_ref().filter(|_| self.locktime.is_some_and(|locktime| locktime < now));
         let opened = match (self.hash, &witness.preimage) {
             (None, _) => Ok(()),
             (Some(hash), Some(preimage)) if opens(preimage, &hash) => Ok(()),
@@ -291,6 +302,23 @@ impl LockBuilder {
         self
     }
 
+    /// The same lock with each key blinded by the one-time key `e`, whose public key goes with the token (NUT-28). `e` is random,
+    /// and used for one token only; for tokens that are signed together (`SIG_ALL`) it is the same.
+    ///
+    /// `None` when the lock has more keys than NUT-28 has slots, and where [`SharedSecret::blind`] has no answer.
+    pub fn blinded(&self, e: &SecretKey) -> Option<Self> {
+        let mut keys = [std::slice::from_ref(&self.key), &self.more_keys, &self.refund].concat();
+        if keys.len() > SLOTS_MAX {
+            return None;
+        }
+        for (slot, key) in (0..).zip(&mut keys) {
+            *key = SharedSecret::new(key, e).blind(key, slot)?;
+        }
+        let refund = keys.split_off(1 + self.more_keys.len());
+        let more_keys = keys.split_off(1);
+        Some(LockBuilder { key: keys[0], more_keys, refund, ..self.clone() })
+    }
+
     /// The secret's text.
     pub fn secret(&self, nonce: &[u8; 32]) -> String {
         let mut tags = Vec::new();
@@ -308,6 +336,36 @@ impl LockBuilder {
         let body = Body { nonce: hex::encode(nonce), data: self.key.to_string(), tags };
         serde_json::to_string(&WellKnown("P2PK".into(), body)).expect("a secret is plain data")
     }
+}
+
+/// The secret that a payment request asks for (NUT-18 "Locking conditions"): its kind, data and tags, with the caller's nonce.
+///
+/// # Errors
+/// [`ConditionError::Malformed`] for kinds that are not known here, which a mint would leave open to anybody, and for locks that
+/// nobody could open.
+pub fn asked_secret(asked: &Nut10Option, nonce: &[u8; 32]) -> Result<String, ConditionError> {
+    let tags = asked.tags.clone().unwrap_or_default();
+    let body = Body { nonce: hex::encode(nonce), data: asked.data.clone(), tags };
+    let secret = serde_json::to_string(&WellKnown(asked.kind.clone(), body)).expect("a secret is plain data");
+    Condition::of(&secret)?.map(|_| secret).ok_or(ConditionError::Malformed)
+}
+
+/// The keys of a secret's lock, each with its slot (NUT-28): `data` in slot 0, then `pubkeys`, then `refund`. An HTLC has its hash
+/// in slot 0. Nothing for an ordinary secret.
+///
+/// # Errors
+/// [`ConditionError::Malformed`].
+pub fn slots(secret: &str) -> Result<Vec<(u8, Point)>, ConditionError> {
+    let Some(kind) = kind_of(secret) else { return Ok(Vec::new()) };
+    let WellKnown(_, body) = serde_json::from_str(secret).map_err(|_| ConditionError::Malformed)?;
+    let tags = Tags::read(&body.tags)?;
+    let more = [tags.values("pubkeys"), tags.values("refund")].concat();
+    let (first, texts) = match kind {
+        Kind::P2pk => (0, [vec![body.data], more].concat()),
+        Kind::Htlc => (1, more),
+    };
+    let read = |text: &String| text.parse().map_err(|_| ConditionError::Malformed);
+    (first..).zip(&texts).map(|(slot, text)| Ok((slot, read(text)?))).collect()
 }
 
 enum Kind {
@@ -421,6 +479,7 @@ mod tests {
             signature: public(9),
             witness: None,
             dleq: None,
+            p2pk_e: None,
         }
     }
 
@@ -481,6 +540,60 @@ mod tests {
         assert_eq!(check(&strangers, &[output(5)], None, NOW), Err(ConditionError::NotAlike));
         let strangers = [input("an ordinary secret"), inputs[0].clone()];
         assert_eq!(check(&strangers, &[output(5)], None, NOW), Err(ConditionError::NotAlike));
+    }
+
+    #[test]
+    fn a_blinded_lock_opens_for_its_keys_and_shows_none_of_them() {
+        let lock = LockBuilder::new(public(1)).any_of(vec![public(2)], 2).refund_after(NOW, vec![public(3)]);
+        let blinded = lock.blinded(&key(7)).unwrap();
+        let mut proof = [locked(&blinded, 1)];
+        let secret = proof[0].secret.as_str().to_owned();
+        for byte in 1..=3 {
+            assert!(!secret.contains(&public(byte).to_string()[2..]), "key {byte} is shown");
+        }
+        let opened = |byte: u8| -> Vec<SecretKey> {
+            let shared = SharedSecret::new(&public(7), &key(byte));
+            slots(&secret).unwrap().iter().filter_map(|(slot, point)| shared.open(point, *slot, &key(byte))).collect()
+        };
+        assert_eq!([1, 2, 3, 4].map(|byte| opened(byte).len()), [1, 1, 1, 0]);
+        sign_inputs(&mut proof, &opened(1)[0], &[0; 32]).unwrap();
+        assert_eq!(check(&proof, &[], None, NOW), Err(ConditionError::Signatures), "one of two");
+        sign_inputs(&mut proof, &key(2), &[0; 32]).unwrap();
+        assert_eq!(check(&proof, &[], None, NOW), Err(ConditionError::Signatures), "the key itself opens nothing");
+        sign_inputs(&mut proof, &opened(2)[0], &[0; 32]).unwrap();
+        assert_eq!(check(&proof, &[], None, NOW), Ok(()));
+        let mut refunded = [locked(&blinded, 1)];
+        sign_inputs(&mut refunded, &opened(3)[0], &[0; 32]).unwrap();
+        assert_eq!(check(&refunded, &[], None, NOW + 1), Ok(()));
+        let crowd = LockBuilder::new(public(1)).any_of((2..13).map(public).collect(), 1);
+        assert!(crowd.blinded(&key(7)).is_none(), "twelve keys");
+    }
+
+    #[test]
+    fn an_asked_lock_is_made_as_asked_or_not_at_all() {
+        let asked = |kind: &str, data: &str, tags: &[&[&str]]| Nut10Option {
+            kind: kind.into(),
+            data: data.into(),
+            tags: Some(tags.iter().map(|tag| tag.iter().map(|text| (*text).to_owned()).collect()).collect()),
+        };
+        let (a, hash) = (public(1).to_string(), "00".repeat(32));
+        let secret = asked_secret(&asked("P2PK", &a, &[&["locktime", "7"], &["other", "tag"]]), &[1; 32]).unwrap();
+        assert!(secret.contains(&a) && secret.contains(r#"["other","tag"]"#), "{secret}");
+        let open = Condition::of(&secret).unwrap().unwrap();
+        assert_eq!((open.is_anybodys(7), open.is_anybodys(8)), (false, true));
+        assert!(asked_secret(&asked("HTLC", &hash, &[&["pubkeys", &a]]), &[1; 32]).is_ok());
+        for bad in [
+            asked("OTHER", &a, &[]),
+            asked("7", &a, &[]),
+            asked("P2PK", "nonsense", &[]),
+            asked("P2PK", &a, &[&["n_sigs", "2"]]),
+            asked("HTLC", "a]00", &[]),
+        ] {
+            assert_eq!(asked_secret(&bad, &[1; 32]), Err(ConditionError::Malformed), "{bad:?}");
+        }
+        let places = |secret: &str| slots(secret).unwrap().iter().map(|(slot, _)| *slot).collect::<Vec<_>>();
+        let htlc = asked_secret(&asked("HTLC", &hash, &[&["refund", &a], &["pubkeys", &a]]), &[1; 32]).unwrap();
+        assert_eq!((places(&htlc), places("an ordinary secret")), (vec![1, 2], vec![]));
     }
 
     #[test]

@@ -37,12 +37,12 @@ pub struct ProofDleq {
     pub r: BlindingFactor,
 }
 
-/// NUT-12 `hash_e`: SHA-256 over the uncompressed points in hex.
-fn challenge(points: [&PublicKey; 4]) -> [u8; 32] {
+/// The challenge, NUT-12 `hash_e`: SHA-256 over the uncompressed points (R1, R2, the mint's key and `C_`) in hex.
+pub fn challenge(points: [&Point; 4]) -> [u8; 32] {
     let mut hasher = Sha256::new();
     let mut text = [0; 130];
     for point in points {
-        hex::encode_to_slice(point.serialize_uncompressed(), &mut text).expect("130 is twice 65");
+        hex::encode_to_slice(point.inner().serialize_uncompressed(), &mut text).expect("130 is twice 65");
         hasher.update(text);
     }
     hasher.finalize().into()
@@ -67,9 +67,9 @@ fn nonce(k: &SecretKey, mint_key: &Point, blinded: &Point, signature: &Point) ->
 /// Proves that `signature` = k·`blinded` for the `k` behind `mint_key`. Constant-time in `k`.
 pub fn prove(blinded: &Point, signature: &Point, k: &SecretKey, mint_key: &Point) -> Dleq {
     let r = nonce(k, mint_key, blinded, signature);
-    let r1 = basepoint::multiply(&r);
+    let r1 = basepoint::multiply(&r).into();
     let r2 = multiply_secret(blinded, &r);
-    let e = challenge([&r1, r2.inner(), mint_key.inner(), signature.inner()]);
+    let e = challenge([&r1, &r2, mint_key, signature]);
     // e is a hash and s a sum: that one is out of range or zero takes 2^128 tries.
     let e_scalar = Scalar::from_be_bytes(e).expect("a hash is below the curve order but for 2^-128");
     let s = k
@@ -87,7 +87,7 @@ pub fn verify(dleq: &Dleq, blinded: &Point, signature: &Point, mint_key: &Point)
         let r1 = PublicKey::from_secret_key(&s).combine(&multiply_public(mint_key, &e)?.negate()).ok()?;
         let r2 = multiply_public(blinded, &Scalar::from(s))?;
         let r2 = r2.combine(&multiply_public(signature, &e)?.negate()).ok()?;
-        Some(challenge([&r1, &r2, mint_key.inner(), signature.inner()]) == dleq.e)
+        Some(challenge([&r1.into(), &r2.into(), mint_key, signature]) == dleq.e)
     };
     check().unwrap_or(false)
 }

@@ -52,6 +52,10 @@ pub struct Proof {
     /// The proof for a receiver who is offline (NUT-12). Never sent to the mint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dleq: Option<ProofDleq>,
+    /// The sender's one-time key, by which the receiver finds the key of a lock to a blinded key (NUT-28). Never sent to the
+    /// mint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p2pk_e: Option<Point>,
 }
 
 /// `GET /v1/keys`, `GET /v1/keys/{id}`.

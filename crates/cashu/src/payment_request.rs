@@ -1,10 +1,10 @@
-//! Payment requests (NUT-18): what a till shows and a wallet answers.
+//! Payment requests (NUT-18, and NUT-26 for their form in bech32m): what a till shows and a wallet answers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 
-use crate::{Amount, DecodeError, Proof, Unit};
+use crate::{Amount, DecodeError, Proof, Unit, creq_b};
 
 /// The longest request that is read. One with a dozen mints stays under 2 KiB, and a QR code holds less than 3.
 pub const REQUEST_MAX_LEN: usize = 8 * 1024;
@@ -94,23 +94,38 @@ impl PaymentRequest {
         format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(cbor))
     }
 
-    /// Reads `creqA…`. The published examples use both base64 alphabets, with and without padding; so do we.
+    /// The request as `CREQB1…` (NUT-26), in upper case: a QR code of it is smaller than one of `creqA…`.
     ///
     /// # Errors
-    /// When it is too long, not as NUT-18 says, or names an amount without a unit.
+    /// For what that form can't hold: transports other than `post` and `nostr`, tags of more than 255 bytes, more than 8 KiB.
+    pub fn encode_bech32m(&self) -> Result<String, DecodeError> {
+        creq_b::encode(self)
+    }
+
+    /// Reads `creqA…` or `creqB1…`. The published examples of `creqA` use both base64 alphabets, with and without padding; so do we.
+    ///
+    /// # Errors
+    /// When it is too long, not as NUT-18 or NUT-26 says, or names an amount without a unit.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
-        const REFUSED: DecodeError =
-            DecodeError::new("a payment request", "text that begins with 'creqA', complete and unchanged");
         let text = text.trim();
         if text.len() > REQUEST_MAX_LEN {
             return Err(DecodeError::new("a payment request", "at most 8 KiB of text"));
         }
-        let body = text.strip_prefix(PREFIX).ok_or(REFUSED)?.trim_end_matches('=');
-        let cbor = URL_SAFE_NO_PAD.decode(body).or_else(|_| STANDARD_NO_PAD.decode(body)).map_err(|_| REFUSED)?;
-        let request: PaymentRequest = ciborium::from_reader(cbor.as_slice()).map_err(|_| REFUSED)?;
+        let request = match text.split_at_checked(PREFIX.len()) {
+            Some((prefix, body)) if prefix.eq_ignore_ascii_case(PREFIX) => Self::from_base64(body)?,
+            _ => creq_b::decode(text)?,
+        };
         if request.amount.is_some() && request.unit.is_none() {
             return Err(DecodeError::new("a payment request", "a unit beside the amount"));
         }
         Ok(request)
+    }
+
+    fn from_base64(body: &str) -> Result<Self, DecodeError> {
+        const REFUSED: DecodeError =
+            DecodeError::new("a payment request", "text that begins with 'creqA', complete and unchanged");
+        let body = body.trim_end_matches('=');
+        let cbor = URL_SAFE_NO_PAD.decode(body).or_else(|_| STANDARD_NO_PAD.decode(body)).map_err(|_| REFUSED)?;
+        ciborium::from_reader(cbor.as_slice()).map_err(|_| REFUSED)
     }
 }

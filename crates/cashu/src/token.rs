@@ -167,6 +167,8 @@ mod v4 {
         pub d: Option<ProofDleq>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pub w: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub pe: Option<Bytes>,
     }
 
     #[derive(Serialize, Deserialize)]
@@ -219,6 +221,7 @@ mod v4 {
                     r: Bytes(with_r.r.to_bytes().to_vec()),
                 }),
                 w: proof.witness.clone(),
+                pe: proof.p2pk_e.map(|key| Bytes(key.to_bytes().to_vec())),
             }
         }
     }
@@ -248,6 +251,7 @@ mod v4 {
                         signature: Point::from_bytes(&proof.c.0)?,
                         witness: proof.w,
                         dleq: proof.d.map(TryInto::try_into).transpose()?,
+                        p2pk_e: proof.pe.map(|key| Point::from_bytes(&key.0)).transpose()?,
                     });
                 }
                 groups.push((id, proofs));

@@ -34,7 +34,7 @@ fn with_secret(mint: &Mint, holder: &mut Holder, from: Proof, text: String) -> P
     let (amount, id) = (from.amount, from.id);
     let signature = mint.swap(&SwapRequest { inputs: vec![from], outputs: vec![output] }).unwrap().remove(0);
     let signature = bdhke::unblind(&signature.signature, r.key(), &holder.keyset.keys[&amount]).unwrap();
-    Proof { amount, id, secret, signature, witness: None, dleq: None }
+    Proof { amount, id, secret, signature, witness: None, dleq: None, p2pk_e: None }
 }
 
 on_both_stores! {
