@@ -1,5 +1,6 @@
 //! The commands of people, merchants and relying parties: `wallet`, `till`, `credential`, `log`.
 
+use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cashu::payment_request::PaymentRequest;
-use cashu::{Amount, Unit};
-use clap::Subcommand;
+use cashu::{Amount, Unit, p2bk};
+use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
 use mdoc::DOC_TYPE;
 use mdoc::transcript::PresentationRequest;
@@ -18,12 +19,20 @@ use tlog::checkpoint::Checkpoint;
 use tlog::client::verify_log;
 use tlog::note::Verifier;
 use wallet::Wallet;
+use wallet::animated::{self, Parts};
 use wallet::holder::Offer;
+use wallet::lock::Lock;
 use wallet::log_view::HttpTiles;
 use wallet::pace::Pace;
+use wallet::state::HistoryEntry;
 
 /// How long a till waits for a payment before it gives up.
 const CHARGE_PATIENCE: Duration = Duration::from_secs(300);
+
+/// How long each part of a moving QR code is shown: time for a camera to see it twice.
+const FRAME_TIME: Duration = Duration::from_millis(200);
+/// How much of a file of scanned parts is read: more than as many parts as are looked at take.
+const SCANS_MAX_LEN: u64 = 32 * 1024 * 1024;
 
 /// What a person does.
 #[derive(Subcommand)]
@@ -51,13 +60,13 @@ pub enum WalletCommand {
     },
     /// Pay a till's request
     Pay {
-        /// The request, `creqA…`
+        /// The request, `CREQB1…` or `creqA…`
         request: String,
         /// The wallet file
         #[arg(long)]
         wallet: PathBuf,
     },
-    /// Make a token string; whoever has it has the money
+    /// Make a token string; whoever has it has the money, unless it is locked
     Send {
         /// How much, such as 12.50
         #[arg(allow_hyphen_values = true)]
@@ -65,14 +74,33 @@ pub enum WalletCommand {
         /// Currency
         #[arg(long, default_value = "usd")]
         unit: Unit,
+        /// Lock it to the receiver's public key (`habeas wallet key`), blinded so that the mint can't recognise the key
+        #[arg(long, value_name = "PUBKEY")]
+        lock: Option<String>,
+        /// Lock to the key as it is, for wallets that don't know NUT-28: the mint sees the key when the token is used
+        #[arg(long, requires = "lock")]
+        plain_lock: bool,
+        /// Show it as a QR code, as a moving one if it is long, until Ctrl-C; into a file or pipe, one part a line
+        #[arg(long)]
+        animated: bool,
         /// The wallet file
         #[arg(long)]
         wallet: PathBuf,
     },
-    /// Take in a token string
+    /// Make a fresh public key, to be given to one sender only
+    Key {
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Take in a token string; opens locks to this wallet's keys
     Receive {
         /// The token, `cashuB…`
-        token: String,
+        #[arg(required_unless_present = "parts")]
+        token: Option<String>,
+        /// Instead: a file of what was scanned from a moving QR code, one part a line, in any order
+        #[arg(long, value_name = "FILE", conflicts_with = "token")]
+        parts: Option<PathBuf>,
         /// The wallet file
         #[arg(long)]
         wallet: PathBuf,
@@ -135,6 +163,9 @@ pub enum TillCommand {
         /// How much, such as 12.50
         #[arg(allow_hyphen_values = true)]
         amount: String,
+        /// How the request is written: creqB (NUT-26) makes the smaller QR code, creqA (NUT-18) is known to older wallets
+        #[arg(long, value_enum, default_value_t = RequestFormat::CreqB)]
+        format: RequestFormat,
         /// Where to listen for the payment
         #[arg(long, default_value = "127.0.0.1:0")]
         listen: SocketAddr,
@@ -154,6 +185,17 @@ pub enum TillCommand {
         #[arg(long)]
         till: PathBuf,
     },
+}
+
+/// How a payment request is written.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum RequestFormat {
+    /// NUT-18
+    #[value(name = "creqA", alias = "creqa")]
+    CreqA,
+    /// NUT-26
+    #[value(name = "creqB", alias = "creqb")]
+    CreqB,
 }
 
 /// What relying parties and holders do.
@@ -258,11 +300,25 @@ pub fn wallet(command: WalletCommand) -> Result<()> {
             let amount = Wallet::open(&wallet)?.pay(&request, None)?;
             println!("paid {} {unit}", show(amount, &unit));
         }
-        WalletCommand::Send { amount, unit, wallet } => {
+        WalletCommand::Send { amount, unit, lock, plain_lock, animated, wallet } => {
             let amount = Amount::new(crate::read_amount(&amount, unit.as_str())?);
-            println!("{}", Wallet::open(&wallet)?.send(amount, &unit, None)?);
+            let lock = lock.map(|key| p2bk::read_key(&key)).transpose()?;
+            let mut wallet = Wallet::open(&wallet)?;
+            let token = match lock {
+                None => wallet.send(amount, &unit, None)?,
+                Some(key) if plain_lock => wallet.send_locked(amount, &unit, None, &Lock::Plain(key))?,
+                Some(key) => wallet.send_locked(amount, &unit, None, &Lock::Blinded(key))?,
+            };
+            // The history has the token, so the wallet is free while the codes move.
+            drop(wallet);
+            if animated { show_animated(&token)? } else { println!("{token}") }
         }
-        WalletCommand::Receive { token, wallet } => {
+        WalletCommand::Key { wallet } => println!("{}", Wallet::open(&wallet)?.new_key()?),
+        WalletCommand::Receive { token, parts, wallet } => {
+            let token = match parts {
+                Some(parts) => animated::join(read_scans(&parts)?.lines())?,
+                None => token.context("name the token, or a file of scanned parts with --parts")?,
+            };
             let (amount, unit) = Wallet::open(&wallet)?.receive(&token)?;
             println!("received {} {unit}", show(amount, &unit));
         }
@@ -279,22 +335,64 @@ pub fn wallet(command: WalletCommand) -> Result<()> {
         }
         WalletCommand::Recover { reclaim, wallet } => {
             let mut wallet = Wallet::open(&wallet)?;
-            if reclaim {
-                wallet.reclaim_payments()?;
-            }
-            wallet.recover()?;
+            let known = wallet.history().len();
+            let recovered = if reclaim { wallet.reclaim_payments() } else { Ok(()) }.and_then(|()| wallet.recover());
+            // What came to its end may be a token that nobody has seen yet.
+            print_history(&wallet.history()[known..])?;
+            recovered?;
             println!("nothing is under way");
         }
         WalletCommand::History { wallet } => {
-            for line in Wallet::open(&wallet)?.history() {
-                let time = Timestamp::from_second(i64::try_from(line.at)?)?;
-                let note = line.note.as_deref().unwrap_or_default();
-                println!("{time} {} {} {} {note}", line.what, show(line.amount, &line.unit), line.unit);
-            }
+            print_history(Wallet::open(&wallet)?.history())?;
         }
         WalletCommand::Words { wallet } => println!("{}", Wallet::open(&wallet)?.recovery_words()),
     }
     Ok(())
+}
+
+fn print_history(lines: &[HistoryEntry]) -> Result<()> {
+    for line in lines {
+        let time = Timestamp::from_second(i64::try_from(line.at)?)?;
+        let note = line.note.as_deref().unwrap_or_default();
+        println!("{time} {} {} {} {note}", line.what, show(line.amount, &line.unit), line.unit);
+    }
+    Ok(())
+}
+
+/// Shows a token as one QR code if it fits, and otherwise as parts, over and over, until Ctrl-C. Where nobody looks (a file, a
+/// pipe), each part is a line, with as many mixtures as there are pieces.
+fn show_animated(token: &str) -> Result<()> {
+    let screen = std::io::stdout().is_terminal();
+    if token.len() <= animated::STATIC_MAX_LEN {
+        if let Some(code) = display::qr(token).filter(|_| screen) {
+            println!("{code}");
+        }
+        println!("{token}");
+        return Ok(());
+    }
+    let mut parts = Parts::of(token)?;
+    let pieces = parts.pieces();
+    if !screen {
+        parts.take(2 * pieces).for_each(|part| println!("{part}"));
+        return Ok(());
+    }
+    for shown in 1.. {
+        let Some(code) = parts.next().and_then(|part| display::qr(&part)) else { break };
+        // To the top left, and clear what is below: the codes stay in one place.
+        print!("\x1b[H\x1b[J{code}\npart {shown}, {pieces} needed; Ctrl-C when the other wallet has them\n");
+        std::io::stdout().flush()?;
+        std::thread::sleep(FRAME_TIME);
+    }
+    Ok(())
+}
+
+/// Reads a file of scanned parts, up to what is looked at of it.
+fn read_scans(path: &Path) -> Result<String> {
+    let mut text = String::new();
+    let file = std::fs::File::open(path).with_context(|| format!("{} can't be read", path.display()))?;
+    let read = file.take(SCANS_MAX_LEN).read_to_string(&mut text);
+    read.with_context(|| format!("{} can't be read as text, one scanned part a line", path.display()))?;
+    Ok(text)
 }
 
 /// `habeas till …`
@@ -306,7 +404,7 @@ pub fn till(command: TillCommand) -> Result<()> {
             let till = Till::create(&till, &setup)?;
             println!("the till of {} is ready", till.merchant().name);
         }
-        TillCommand::Charge { amount, listen, till } => charge(&amount, listen, &till)?,
+        TillCommand::Charge { amount, format, listen, till } => charge(&amount, format, listen, &till)?,
         TillCommand::Balance { till } => {
             let till = Till::open(&till)?;
             println!("{} {}", show(till.balance(), &till.merchant().unit), till.merchant().unit);
@@ -319,7 +417,7 @@ pub fn till(command: TillCommand) -> Result<()> {
     Ok(())
 }
 
-fn charge(amount: &str, listen: SocketAddr, till: &Path) -> Result<()> {
+fn charge(amount: &str, format: RequestFormat, listen: SocketAddr, till: &Path) -> Result<()> {
     let till = Till::open(till)?;
     let unit = till.merchant().unit.clone();
     let amount = Amount::new(crate::read_amount(amount, unit.as_str())?);
@@ -331,10 +429,14 @@ fn charge(amount: &str, listen: SocketAddr, till: &Path) -> Result<()> {
     till.check_mint()?;
     let router = terminal::server::router(till.clone());
     runtime.spawn(async move { axum::serve(listener, router).await });
-    if let Some(code) = display::qr(&charge.request) {
+    let request = match format {
+        RequestFormat::CreqA => &charge.request_creq_a,
+        RequestFormat::CreqB => &charge.request,
+    };
+    if let Some(code) = display::qr(request) {
         println!("{code}");
     }
-    println!("{}\n\nwaiting for {} {unit} …", charge.request, show(amount, &unit));
+    println!("{request}\n\nwaiting for {} {unit} …", show(amount, &unit));
     if !till.wait_until_paid(&charge.id, CHARGE_PATIENCE) {
         bail!("nobody paid within five minutes: the request is void, make a new one");
     }

@@ -141,6 +141,56 @@ fn with_the_network_down_nothing_is_lost() {
 }
 
 #[test]
+fn locks_requests_and_parts_that_can_not_be() {
+    let programme = Programme::with_officers();
+    let id = programme.enrolled_and_funded("4000.00");
+    programme.approve(&id);
+    let (wallet, till) = (programme.wallet(0), programme.till());
+    let wallet = wallet.display();
+    good(&format!("wallet collect --wallet {wallet}"));
+
+    let key = good(&format!("wallet key --wallet {wallet}"));
+    let key = key.trim();
+    for bad_key in ["nonsense", "02", &key[1..], &format!("05{}", &key[2..]), &"0".repeat(64), &format!("{key}00")] {
+        bad(&format!("wallet send 1.00 --lock {bad_key} --wallet {wallet}"), &["public key", "habeas wallet key"]);
+    }
+    bad(&format!("wallet send 0 --lock {key} --wallet {wallet}"), &["more than zero"]);
+    bad(&format!("wallet send 0 --wallet {wallet}"), &["more than zero"]);
+    bad(&format!("wallet send 50.01 --lock {key} --wallet {wallet}"), &["not enough money"]);
+    bad(&format!("wallet key --wallet {wallet}.none"), &["no wallet"]);
+    for wrong_use in [
+        format!("wallet send 1.00 --plain-lock --wallet {wallet}"),
+        format!("wallet receive --wallet {wallet}"),
+        format!("wallet receive cashuB --parts file --wallet {wallet}"),
+        format!("till charge 1.00 --format creqC --till {}", till.display()),
+    ] {
+        let output = habeas(wrong_use.split_whitespace());
+        assert_eq!(output.status.code(), Some(2), "{wrong_use}");
+    }
+
+    for request in ["CREQB1", "CREQB1NONSENSE", "creqb1qyqqw", "CREQB1qyqqwer9d4hnzv3nqgqqsqqqq", "creqA", "creqB", ""]
+    {
+        bad(&format!("wallet pay '{request}' --wallet {wallet}"), &["payment request"]);
+    }
+
+    let parts = programme.files.join("parts");
+    let receive = format!("wallet receive --parts {} --wallet {wallet}", parts.display());
+    bad(&receive, &["parts", "can't be read"]);
+    for (text, told) in [
+        (&b""[..], "0 parts could be read, 0 could not"),
+        (b"\n \n", "0 parts could be read, 0 could not"),
+        (b"ur:bytes/1-4294967295/lpad", "1 could not"),
+        (b"ur:seed/1-2/lpad\nUR:BYTES/nonsense\nur:", "3 could not"),
+        (b"nonsense", "token"),
+        (b"\xff\xfe", "can't be read as text"),
+    ] {
+        fs::write(&parts, text).unwrap();
+        bad(&receive, &[told]);
+    }
+    assert_eq!(good(&format!("wallet balance --wallet {wallet}")).trim(), "50.00 usd");
+}
+
+#[test]
 fn one_server_a_folder() {
     let programme = Programme::with_officers();
     bad(

@@ -97,7 +97,15 @@ impl Busy {
             let signature =
                 bdhke::unblind(&signed.signature, output.r.key(), &mint.keyset.keys[&signed.amount]).unwrap();
             let (amount, id) = (signed.amount, signed.id);
-            self.tokens.push(Proof { amount, id, secret: output.secret, signature, witness: None, dleq: None, p2pk_e: None });
+            self.tokens.push(Proof {
+                amount,
+                id,
+                secret: output.secret,
+                signature,
+                witness: None,
+                dleq: None,
+                p2pk_e: None,
+            });
         }
         self.answered.push((path, body, answer));
         Some(())

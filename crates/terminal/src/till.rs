@@ -88,8 +88,10 @@ pub struct Charge {
     pub id: String,
     /// How much.
     pub amount: Amount,
-    /// The request as text, for the payer's wallet.
+    /// The request as text, for the payer's wallet: `CREQB1…` (NUT-26), whose QR code is the smaller.
     pub request: String,
+    /// The same as `creqA…` (NUT-18), for wallets that do not know the other.
+    pub request_creq_a: String,
 }
 
 /// A till. Clones are handles to the same one.
@@ -188,8 +190,9 @@ impl Till {
             transports: vec![Transport { kind: "post".into(), target: format!("{address}/pay"), tags: None }],
             nut10: None,
         };
+        let (short, long) = (request.encode_bech32m().map_err(WalletError::from)?, request.encode());
         open.insert(id.clone(), amount);
-        Ok(Charge { id, amount, request: request.encode() })
+        Ok(Charge { id, amount, request: short, request_creq_a: long })
     }
 
     /// Takes a payment: checks it against the request, exchanges the tokens at once, and gives the receipt.

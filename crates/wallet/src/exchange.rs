@@ -3,7 +3,7 @@
 use cashu::{Amount, KeysetId, Unit};
 
 use crate::selection::{Selection, select};
-use crate::state::{Held, OutputRef, Pending, Received};
+use crate::state::{Held, OutputRef, Pending};
 use crate::{Wallet, WalletError};
 
 impl Wallet {
@@ -26,7 +26,7 @@ impl Wallet {
                 let rest = input[0].proof.amount.checked_sub(missing).ok_or(WalletError::MintMisbehaves)?;
                 let mut wanted = missing.powers_of_two();
                 wanted.extend(rest.powers_of_two());
-                self.exchange(input, wanted, unit, None)?;
+                self.exchange(input, wanted, unit)?;
                 // The tokens that were missing are there now, so this ends.
                 self.take_exactly(amount, unit)
             }
@@ -37,28 +37,19 @@ impl Wallet {
         }
     }
 
-    /// Swaps tokens for new ones of these amounts. `received` tokens came from somebody else: if the mint refuses them
-    /// they are not kept.
-    pub(crate) fn exchange(
-        &mut self,
-        inputs: Vec<Held>,
-        mut amounts: Vec<Amount>,
-        unit: &Unit,
-        received: Option<Received>,
-    ) -> Result<Vec<Held>, WalletError> {
+    /// Swaps tokens of this wallet for new ones of these amounts.
+    fn exchange(&mut self, inputs: Vec<Held>, mut amounts: Vec<Amount>, unit: &Unit) -> Result<Vec<Held>, WalletError> {
         // Ascending, so that the order does not tell what is to be paid and what is change (NUT-03).
         amounts.sort_unstable();
         let keyset = match self.active_keyset(unit) {
             Ok(keyset) => keyset.id,
             Err(error) => {
-                if received.is_none() {
-                    self.state.tokens.extend(inputs);
-                }
+                self.state.tokens.extend(inputs);
                 return Err(error);
             }
         };
         let outputs = self.reserve_outputs(keyset, &amounts);
-        self.start(Pending::Swap { inputs, outputs, received })
+        self.start(Pending::Swap { inputs, outputs, received: None })
     }
 
     /// Output numbers that were never used and never will be again: saved with the request, before it is sent.

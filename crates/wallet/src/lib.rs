@@ -7,18 +7,22 @@
 //! - [`http`]: one request a connection, the same headers for everybody;
 //! - [`keysets`]: keysets are taken only as the log has them;
 //! - [`outputs`]: each DLEQ is checked, and no token leaves with its blinding factor;
-//! - [`selection`] and [`exchange`]: a swap spends one token of this wallet, never several together;
+//! - [`selection`], [`exchange`] and [`lock`]: a swap spends one token of this wallet, never several together;
+//! - [`lock`] and [`keys`]: a lock shows the mint a key that is used once and that only the receiver can tell is theirs;
 //! - [`restore`]: one token a request, in shuffled order, spread over time ([`pace`]).
 //!
 //! In the order in which money passes: [`state`] (what is kept) → [`holder`] (what the registry owes) → [`collect`] →
-//! [`exchange`] → [`pay`] and [`transfer`] → [`redeem`] (a till's own) → [`recover`] and [`restore`] (after a crash or a loss)
+//! [`exchange`] → [`lock`] → [`pay`] and [`transfer`] (as text or moving QR codes: [`animated`]) → [`keys`] (what opens a lock) → [`redeem`] (a till's own) → [`recover`] and [`restore`] (after a crash or a loss)
 //! → [`log_view`] (who opened my record).
 
+pub mod animated;
 pub mod collect;
 pub mod exchange;
 pub mod holder;
 pub mod http;
+pub mod keys;
 pub mod keysets;
+pub mod lock;
 pub mod log_view;
 pub mod mint_client;
 pub mod outputs;
@@ -41,7 +45,7 @@ use rand::Rng;
 
 use crate::http::HttpError;
 use crate::mint_client::MintClient;
-use crate::state::{HistoryEntry, Services, State, StateFile};
+use crate::state::{HistoryEntry, KeyNumbers, Services, State, StateFile};
 
 /// Why a wallet can't do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +104,49 @@ pub enum WalletError {
         wanted: Amount,
         /// The unit.
         unit: Unit,
+    },
+    /// An amount of zero.
+    #[error("an amount must be more than zero")]
+    ZeroAmount,
+    /// The tokens are locked to keys that this wallet does not have.
+    #[error(
+        "these tokens are locked to a key that is not this wallet's (or need more keys than one): only its holder can take them"
+    )]
+    LockedToOthers,
+    /// The tokens are locked in another way that this wallet can't open.
+    #[error("these tokens can't be taken in: {0}")]
+    CannotUnlock(cashu::conditions::ConditionError),
+    /// A lock that can't be made.
+    #[error("the lock that is asked for {why}: nothing was sent")]
+    LockUnusable {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Some of the tokens were locked, then the mint refused.
+    #[error(
+        "only {locked} of {wanted} (minor units) could be locked: `habeas wallet history` has the token for them; {detail}"
+    )]
+    PartlyLocked {
+        /// The value of those that were.
+        locked: Amount,
+        /// The value of all.
+        wanted: Amount,
+        /// What the mint said.
+        detail: String,
+    },
+    /// A payee asked for locked tokens and refused them.
+    #[error(
+        "the payee refused tokens that only it can use: `habeas wallet history` has them, to hand over in another way; {detail}"
+    )]
+    LockedRefused {
+        /// What the payee said.
+        detail: String,
+    },
+    /// Scanned parts of a moving QR code that don't make a token.
+    #[error("no token can be put together from these parts: {why}")]
+    Parts {
+        /// What is missing.
+        why: String,
     },
     /// The request is for another mint.
     #[error("this is for another mint than this wallet's: nothing was sent")]
@@ -175,7 +222,7 @@ impl Wallet {
         let mut entropy = [0; 16];
         rand::rng().fill_bytes(&mut entropy);
         let mnemonic = Mnemonic::from_entropy(&entropy).expect("16 bytes make 12 words");
-        Self::create_from_words(path, services, &mnemonic.to_string())
+        Self::make(path, services, &mnemonic, KeyNumbers::default())
     }
 
     /// Makes a wallet from recovery words. Its money comes back with [`Wallet::restore`].
@@ -184,7 +231,11 @@ impl Wallet {
     /// When the words are not a BIP-39 phrase, or as [`Wallet::create`].
     pub fn create_from_words(path: &Path, services: Services, words: &str) -> Result<Self, WalletError> {
         let mnemonic = Mnemonic::parse_normalized(words.trim()).map_err(|_| WalletError::BadWords)?;
-        let state = State::new(mnemonic.to_string(), services);
+        Self::make(path, services, &mnemonic, keys::numbers_after_loss())
+    }
+
+    fn make(path: &Path, services: Services, mnemonic: &Mnemonic, keys: KeyNumbers) -> Result<Self, WalletError> {
+        let state = State::new(mnemonic.to_string(), services, keys);
         let file = StateFile::create(path, &state)?;
         Ok(Wallet { file, state, seed: Seed::new(mnemonic.to_seed("")) })
     }

@@ -33,6 +33,12 @@ impl<'a> MintClient<'a> {
         http::get(&self.url(&format!("keys/{id}")))
     }
 
+    /// Whether the mint says that it keeps a feature (NUT-06): a mint that knows no locks takes a locked token from anybody.
+    pub fn supports(&self, nut: &str) -> Result<bool, HttpError> {
+        let info: serde_json::Value = http::get(&self.url("info"))?;
+        Ok(info["nuts"][nut]["supported"] == true)
+    }
+
     /// Exchanges tokens.
     pub fn swap(&self, request: &SwapRequest) -> Result<Vec<BlindSignature>, HttpError> {
         http::post::<SignaturesResponse>(&self.url("swap"), request).map(|answer| answer.signatures)

@@ -1,16 +1,18 @@
 //! Outputs: made from the seed, blinded, and turned into tokens once the mint has signed.
 
 use cashu::secret::{BlindingFactor, Secret, Seed};
-use cashu::{BlindSignature, BlindedMessage, Keyset, Point, Proof, bdhke, dleq};
+use cashu::{Amount, BlindSignature, BlindedMessage, Keyset, KeysetId, Point, Proof, bdhke, dleq};
 
 use crate::WalletError;
-use crate::state::OutputRef;
+use crate::state::{LockedOutput, OutputRef};
 
 /// An output with what only the wallet knows about it.
 pub struct Output {
-    reference: OutputRef,
+    keyset: KeysetId,
+    amount: Amount,
     secret: Secret,
     r: BlindingFactor,
+    p2pk_e: Option<Point>,
     blinded: Point,
 }
 
@@ -18,13 +20,28 @@ impl Output {
     /// Makes an output, or makes it again: the same seed and reference give the same output (NUT-13).
     pub fn derive(seed: &Seed, reference: OutputRef) -> Result<Self, WalletError> {
         let (secret, r) = seed.derive(&reference.keyset, reference.counter)?;
+        Self::new(reference.keyset, reference.amount, secret, r, None)
+    }
+
+    /// The output of a lock, as it was written down.
+    pub fn locked(lock: &LockedOutput) -> Result<Self, WalletError> {
+        Self::new(lock.keyset, lock.amount, lock.secret.clone(), lock.r.clone(), lock.p2pk_e)
+    }
+
+    fn new(
+        keyset: KeysetId,
+        amount: Amount,
+        secret: Secret,
+        r: BlindingFactor,
+        p2pk_e: Option<Point>,
+    ) -> Result<Self, WalletError> {
         let blinded = bdhke::blind(secret.as_bytes(), r.key()).ok_or(WalletError::MintMisbehaves)?;
-        Ok(Output { reference, secret, r, blinded })
+        Ok(Output { keyset, amount, secret, r, p2pk_e, blinded })
     }
 
     /// What goes to the mint.
     pub fn message(&self) -> BlindedMessage {
-        BlindedMessage { amount: self.reference.amount, id: self.reference.keyset, blinded: self.blinded }
+        BlindedMessage { amount: self.amount, id: self.keyset, blinded: self.blinded }
     }
 
     /// `Y` of the token that this output becomes.
@@ -57,6 +74,7 @@ impl Output {
             signature: unblinded,
             witness: None,
             dleq: None,
+            p2pk_e: self.p2pk_e,
         })
     }
 }

@@ -11,7 +11,7 @@ use rand::Rng;
 use crate::http::HttpError;
 use crate::mint_client::code_of;
 use crate::outputs::Output;
-use crate::pay::PaymentAnswer;
+use crate::pay::{PaymentAnswer, is_locked};
 use crate::state::{Held, Origin, OutputRef, Pending};
 use crate::{Wallet, WalletError, http};
 
@@ -52,6 +52,9 @@ impl Wallet {
                 let answer = self.mint().swap(&request).map_err(WalletError::from);
                 self.finish_outputs(&pending, outputs, answer, Origin::Swapped)
             }
+            Pending::Lock { inputs, outputs, locked, handover } => {
+                self.send_lock(&pending, inputs, outputs, locked, handover)
+            }
             Pending::Payment { target, id, tokens } => self.send_payment(&pending, target, id, tokens),
             Pending::Redeem { quote, inputs } => self.send_redeem(&pending, quote, inputs),
         }
@@ -82,11 +85,7 @@ impl Wallet {
         let signatures = match answer {
             Ok(signatures) => signatures,
             Err(WalletError::Http(refusal @ HttpError::Refused { .. })) => {
-                let done_before = matches!(
-                    code_of(&refusal),
-                    Some(ErrorCode::ProofsSpent | ErrorCode::OutputsSigned | ErrorCode::QuoteIssued)
-                );
-                match done_before.then(|| self.fetch_signatures(outputs)).transpose()?.flatten() {
+                match was_done_before(&refusal).then(|| self.fetch_signatures(outputs)).transpose()?.flatten() {
                     Some(signatures) => signatures,
                     None => return Err(self.give_up(pending, refusal)?),
                 }
@@ -132,14 +131,18 @@ impl Wallet {
             }
         }
         self.state.pending.retain(|other| !same(other, pending));
+        self.forget_active_keysets(code);
+        self.save()?;
+        Ok(if code == Some(ErrorCode::ProofsSpent) { WalletError::AlreadySpent } else { refusal.into() })
+    }
+
+    /// After a refusal because the period is over: the next act asks for the new keyset.
+    pub(crate) fn forget_active_keysets(&mut self, code: Option<ErrorCode>) {
         if code == Some(ErrorCode::KeysetInactive) {
-            // The period is over: the next act asks for the new keyset.
             for keyset in self.state.keysets.values_mut() {
                 keyset.active = Some(false);
             }
         }
-        self.save()?;
-        Ok(if code == Some(ErrorCode::ProofsSpent) { WalletError::AlreadySpent } else { refusal.into() })
     }
 
     fn send_payment(
@@ -165,6 +168,12 @@ impl Wallet {
                 self.note_history("paid", amount, unit, answer.receipt);
                 self.save()?;
                 Ok(Vec::new())
+            }
+            Err(refusal @ HttpError::Refused { .. }) if is_locked(tokens) => {
+                self.state.pending.retain(|other| !same(other, pending));
+                self.note_stranded(tokens);
+                self.save()?;
+                Err(WalletError::LockedRefused { detail: refusal.to_string() })
             }
             Err(refusal @ HttpError::Refused { .. }) => {
                 // The till did not take them: they are still this wallet's.
@@ -207,7 +216,7 @@ impl Wallet {
         Ok(Vec::new())
     }
 
-    fn derive(&self, outputs: &[OutputRef]) -> Result<Vec<Output>, WalletError> {
+    pub(crate) fn derive(&self, outputs: &[OutputRef]) -> Result<Vec<Output>, WalletError> {
         outputs.iter().map(|reference| Output::derive(&self.seed, *reference)).collect()
     }
 
@@ -236,13 +245,19 @@ pub(crate) fn sum(tokens: &[Held]) -> Amount {
     Amount::checked_sum(tokens.iter().map(|held| held.proof.amount)).unwrap_or_default()
 }
 
+/// Whether a refusal may mean that the request was carried out in an earlier try.
+pub(crate) fn was_done_before(refusal: &HttpError) -> bool {
+    matches!(code_of(refusal), Some(ErrorCode::ProofsSpent | ErrorCode::OutputsSigned | ErrorCode::QuoteIssued))
+}
+
 /// Whether two entries are the same request: no two requests share an output, a quote or a token.
-fn same(a: &Pending, b: &Pending) -> bool {
+pub(crate) fn same(a: &Pending, b: &Pending) -> bool {
     let first = |tokens: &[Held]| tokens.first().map(|held| held.proof.secret.clone());
     match (a, b) {
         (Pending::Collect { outputs: a, .. }, Pending::Collect { outputs: b, .. })
         | (Pending::Swap { outputs: a, .. }, Pending::Swap { outputs: b, .. }) => a == b,
-        (Pending::Payment { tokens: a, .. }, Pending::Payment { tokens: b, .. }) => first(a) == first(b),
+        (Pending::Lock { inputs: a, .. }, Pending::Lock { inputs: b, .. })
+        | (Pending::Payment { tokens: a, .. }, Pending::Payment { tokens: b, .. }) => first(a) == first(b),
         (Pending::Redeem { quote: a, .. }, Pending::Redeem { quote: b, .. }) => a == b,
         _ => false,
     }

@@ -10,7 +10,8 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use cashu::{Amount, Keyset, KeysetId, Proof, Unit};
+use cashu::secret::{BlindingFactor, Secret};
+use cashu::{Amount, Keyset, KeysetId, Point, Proof, Unit};
 use serde::{Deserialize, Serialize};
 
 use crate::WalletError;
@@ -65,6 +66,41 @@ pub struct OutputRef {
     pub amount: Amount,
 }
 
+/// An output whose secret is somebody else's lock. What it is made of is random and kept here: the money is not this wallet's any
+/// more, so the recovery words need not bring it back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct LockedOutput {
+    /// Its keyset.
+    pub keyset: KeysetId,
+    /// Its value.
+    pub amount: Amount,
+    /// The lock (NUT-10).
+    pub secret: Secret,
+    /// The blinding factor.
+    pub r: BlindingFactor,
+    /// The one-time key that goes with a lock to a blinded key (NUT-28).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p2pk_e: Option<Point>,
+}
+
+/// Where locked tokens go.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Handover {
+    /// Into a token string.
+    Text {
+        /// A note for the receiver.
+        memo: Option<String>,
+    },
+    /// To a payee who asked for the lock (NUT-18).
+    Payment {
+        /// The payee's address.
+        target: String,
+        /// The request's id.
+        id: Option<String>,
+    },
+}
+
 /// Money that came from somebody else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Received {
@@ -94,6 +130,17 @@ pub enum Pending {
         /// Set when the inputs came from somebody else.
         received: Option<Received>,
     },
+    /// Tokens being exchanged for locked ones, one a request.
+    Lock {
+        /// What is spent. Not among the wallet's tokens meanwhile.
+        inputs: Vec<Held>,
+        /// What comes instead of each, in the same order.
+        outputs: Vec<LockedOutput>,
+        /// Those that came so far.
+        locked: Vec<Proof>,
+        /// What becomes of them.
+        handover: Handover,
+    },
     /// Tokens handed to a till that has not confirmed.
     Payment {
         /// Where they go.
@@ -117,7 +164,7 @@ pub enum Pending {
 pub struct HistoryEntry {
     /// Unix time.
     pub at: u64,
-    /// `collected`, `paid`, `sent`, `received`, `redeemed`.
+    /// `collected`, `paid`, `sent`, `received`, `redeemed`; `locked` for tokens that a payee asked to be locked and then refused.
     pub what: String,
     /// How much.
     pub amount: Amount,
@@ -126,6 +173,15 @@ pub struct HistoryEntry {
     /// What it was for: a till's receipt, the token string that was sent, the request that was paid.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+}
+
+/// The numbers of the receiving keys that this file has given out: `first..next`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyNumbers {
+    /// The first.
+    pub first: u32,
+    /// The next one to be given out.
+    pub next: u32,
 }
 
 /// The ID credential on this device.
@@ -155,6 +211,9 @@ pub struct State {
     /// The newest checkpoint seen: the log may only grow from it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<String>,
+    /// Receiving keys.
+    #[serde(default)]
+    pub keys: KeyNumbers,
     /// The tokens.
     pub tokens: Vec<Held>,
     /// Requests under way.
@@ -168,7 +227,7 @@ pub struct State {
 
 impl State {
     /// The state of a wallet that has seen nothing yet.
-    pub fn new(mnemonic: String, services: Services) -> Self {
+    pub fn new(mnemonic: String, services: Services, keys: KeyNumbers) -> Self {
         State {
             version: STATE_VERSION,
             mnemonic,
@@ -177,6 +236,7 @@ impl State {
             keysets: BTreeMap::new(),
             counters: BTreeMap::new(),
             checkpoint: None,
+            keys,
             tokens: Vec::new(),
             pending: Vec::new(),
             history: Vec::new(),

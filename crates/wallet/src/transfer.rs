@@ -6,27 +6,35 @@ use cashu::token::Token;
 use cashu::{Amount, Proof, Unit, dleq};
 
 use crate::recover::sum;
-use crate::state::{Held, Origin, Received};
+use crate::state::{Held, Origin, Pending, Received};
 use crate::{Wallet, WalletError};
 
 impl Wallet {
     /// A token string worth `amount`. Whoever has the string has the money, so show it to one person only.
     ///
     /// # Errors
-    /// When there is not enough money, or an exchange is needed and the mint can't be reached.
+    /// When the amount is zero, there is not enough money, or an exchange is needed and the mint can't be reached.
     pub fn send(&mut self, amount: Amount, unit: &Unit, memo: Option<String>) -> Result<String, WalletError> {
+        if amount == Amount::ZERO {
+            return Err(WalletError::ZeroAmount);
+        }
         let tokens = self.take_exactly(amount, unit)?;
         let proofs = tokens.into_iter().map(|held| held.proof).collect();
-        let token = Token::new(&self.state.services.mint, unit.clone(), memo, proofs).encode();
+        let token = self.token_text(proofs, unit, memo);
         self.note_history("sent", amount, unit.clone(), Some(token.clone()));
         self.save()?;
         Ok(token)
     }
 
+    pub(crate) fn token_text(&self, proofs: Vec<Proof>, unit: &Unit, memo: Option<String>) -> String {
+        Token::new(&self.state.services.mint, unit.clone(), memo, proofs).encode()
+    }
+
     /// Takes in a token string: its tokens are exchanged for new ones at once, so that the sender can't use them again.
+    /// Tokens that are locked to a key of this wallet (NUT-11), blinded or not (NUT-28), are unlocked.
     ///
     /// # Errors
-    /// When it can't be read, is of another mint, is spent, or the mint can't be reached.
+    /// When it can't be read, is of another mint, is locked to somebody else, is spent, or the mint can't be reached.
     pub fn receive(&mut self, text: &str) -> Result<(Amount, Unit), WalletError> {
         let token = Token::decode(text)?;
         if !self.is_own_mint(&token.mint) {
@@ -69,8 +77,8 @@ impl Wallet {
         if proofs.is_empty() {
             return Err(WalletError::IncompleteRequest { missing: "tokens" });
         }
-        let mut inputs = Vec::with_capacity(proofs.len());
-        for mut proof in proofs {
+        let mut inputs = proofs;
+        for proof in &mut inputs {
             if !self.state.keysets.contains_key(&proof.id) {
                 self.refresh_keysets(unit)?;
             }
@@ -83,11 +91,18 @@ impl Wallet {
             {
                 return Err(WalletError::Tagged);
             }
-            inputs.push(Held { proof, origin: Origin::Swapped });
         }
         let overflow = || WalletError::MintMisbehaves;
-        let total = Amount::checked_sum(inputs.iter().map(|held| held.proof.amount)).ok_or_else(overflow)?;
-        let taken = self.exchange(inputs, total.powers_of_two(), unit, Some(received))?;
-        Ok(sum(&taken))
+        let total = Amount::checked_sum(inputs.iter().map(|proof| proof.amount)).ok_or_else(overflow)?;
+        let keyset = self.active_keyset(unit)?.id;
+        let unused = self.state.counters.get(&keyset).copied().unwrap_or_default();
+        let outputs = self.reserve_outputs(keyset, &total.powers_of_two());
+        if let Err(error) = self.unlock(&mut inputs, &outputs) {
+            // Nothing was sent, so the numbers are still free: a gap in them would hide money from a later restore.
+            self.state.counters.insert(keyset, unused);
+            return Err(error);
+        }
+        let inputs = inputs.into_iter().map(|proof| Held { proof, origin: Origin::Swapped }).collect();
+        Ok(sum(&self.start(Pending::Swap { inputs, outputs, received: Some(received) })?))
     }
 }

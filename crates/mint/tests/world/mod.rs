@@ -171,7 +171,15 @@ impl Holder {
                 let blinded = bdhke::blind(secret.as_bytes(), r.key()).unwrap();
                 assert!(dleq::verify(&promise.dleq.unwrap(), &blinded, &promise.signature, key));
                 let signature = bdhke::unblind(&promise.signature, r.key(), key).unwrap();
-                Proof { amount: promise.amount, id: promise.id, secret, signature, witness: None, dleq: None, p2pk_e: None }
+                Proof {
+                    amount: promise.amount,
+                    id: promise.id,
+                    secret,
+                    signature,
+                    witness: None,
+                    dleq: None,
+                    p2pk_e: None,
+                }
             })
             .collect()
     }
