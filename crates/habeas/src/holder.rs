@@ -360,7 +360,7 @@ fn print_history(lines: &[HistoryEntry]) -> Result<()> {
 }
 
 /// Shows a token as one QR code if it fits, and otherwise as parts, over and over, until Ctrl-C. Where nobody looks (a file, a
-/// pipe), each part is a line, with as many mixtures as there are pieces.
+/// pipe), each part is a line.
 fn show_animated(token: &str) -> Result<()> {
     let screen = std::io::stdout().is_terminal();
     if token.len() <= animated::STATIC_MAX_LEN {
@@ -373,7 +373,7 @@ fn show_animated(token: &str) -> Result<()> {
     let mut parts = Parts::of(token)?;
     let pieces = parts.pieces();
     if !screen {
-        parts.take(2 * pieces).for_each(|part| println!("{part}"));
+        parts.enough().for_each(|part| println!("{part}"));
         return Ok(());
     }
     for shown in 1.. {
