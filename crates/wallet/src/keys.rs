@@ -41,7 +41,7 @@ impl Wallet {
     }
 
     /// The numbers of all keys that may have been given out: those of this file, newest first, then all that another life of
-    /// these words may have used. All of them take about half a second for one blinded token.
+    /// these words may have used. All of them take less than a second for one blinded token.
     fn key_numbers(&self) -> impl Iterator<Item = u32> {
         let KeyNumbers { first, next } = self.state.keys;
         (first..next).rev().chain((0..BLOCK * BLOCKS).filter(move |number| !(first..next).contains(number)))
