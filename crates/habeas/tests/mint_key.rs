@@ -137,7 +137,7 @@ fn mint_some(url: &str, keyset: &Keyset) -> Value {
         serde_json::from_value(post(&format!("{url}/v1/mint/sandbox"), &json!(request))).unwrap();
     let token = |((secret, r, _), signed): ((Secret, BlindingFactor, _), cashu::BlindSignature)| {
         let signature = bdhke::unblind(&signed.signature, r.key(), &keyset.keys[&signed.amount]).unwrap();
-        Proof { amount: signed.amount, id: signed.id, secret, signature, witness: None, dleq: None }
+        Proof { amount: signed.amount, id: signed.id, secret, signature, witness: None, dleq: None, p2pk_e: None }
     };
     let inputs = made.into_iter().zip(signed.signatures).map(token).collect();
     json!(SwapRequest { inputs, outputs: messages(&outputs(keyset, &[4, 8])) })
