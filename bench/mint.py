@@ -62,20 +62,22 @@ class Server:
             self.process.kill()
             self.process.wait()
 
-    def load(self, *arguments):
+    def load(self, *arguments, profiled=None):
         command = [LOAD, "--mint", self.url, "--method", self.method, "--unit", self.unit]
         # Ours must not refuse a single one; cdk-mintd answers "database is locked" at 256 connections.
         command += [] if self.method == "sandbox" else ["--tolerate-refusals"]
         command += map(str, arguments)
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        if done.returncode != 0:
+        load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for line in load.stderr:
+            # Requests are ready, the clock starts.
+            if line.startswith("clock") and profiled:
+                profiled.start(self)
+            elif not line.startswith("clock"):
+                print(line, end="", file=sys.stderr, flush=True)
+        printed = load.stdout.read()
+        if load.wait() != 0:
             raise SystemExit(f"the load on {self.name} failed")
-        return json.loads(done.stdout)["levels"]
-
-    def processor_seconds(self):
-        """User and system time so far, in seconds."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return json.loads(printed)["levels"]
 
     def peak_memory_mib(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -175,46 +177,51 @@ def folder_for(work, name):
     return folder
 
 
-def swaps(server, seconds, rate, connections=CONNECTIONS):
+def swaps(server, seconds, rate, connections=CONNECTIONS, profiled=None):
     say(f"{server.name}: swaps")
-    levels = server.load("swaps", "--seconds", seconds, "--rate", rate, "--connections", ",".join(map(str, connections)))
+    arguments = ["swaps", "--seconds", seconds, "--rate", rate, "--connections", ",".join(map(str, connections))]
+    levels = server.load(*arguments, profiled=profiled)
     for level in levels:
         say(f"   {level['connections']:>4} connections: {level['per_second']:>8} a second, p50 {level['p50_ms']} ms, p99 {level['p99_ms']} ms, {level['refused']} refused")
     return levels
 
 
-def profile_share(server, seconds):
-    """The share of processor time by kind, from perf, while swaps run. `None` without perf."""
-    if not shutil.which("perf"):
-        return None
-    data = server.folder / "perf.data"
-    recorder = subprocess.Popen(
-        ["perf", "record", "-q", "-o", data, "-p", str(server.process.pid), "--", "sleep", str(seconds)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )
-    return recorder, data
+class Profile:
+    """The share of processor time by kind while swaps run and nothing else, from perf."""
 
+    KINDS = {
+        "arithmetic": ("secp256k1", "sha256", "sha2::", "cashu::msm", "cashu::bdhke", "cashu::dleq", "hmac"),
+        "store": ("mint-committer", "fjall", "lsm_tree", "skiplist", "flush", "compact"),
+        "json": ("serde", "itoa", "hex::", "cashu::"),
+    }
 
-def read_profile(data):
-    report = subprocess.run(
-        ["perf", "report", "-i", data, "--stdio", "-F", "overhead,comm,symbol", "--percent-limit", "0"],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    ).stdout
-    shares = {"arithmetic": 0.0, "store": 0.0, "kernel": 0.0, "http, json and the rest": 0.0}
-    for line in report.splitlines():
-        match = re.match(r"\s*([\d.]+)%\s+(.*)", line)
-        if not match:
-            continue
-        share, rest = float(match[1]), match[2]
-        if "secp256k1" in rest or "sha256" in rest:
-            shares["arithmetic"] += share
-        elif "[k]" in rest:
-            shares["kernel"] += share
-        elif "mint-committer" in rest or any(name in rest for name in ("fjall", "lsm_tree", "skiplist", "flush", "compact")):
-            shares["store"] += share
-        else:
-            shares["http, json and the rest"] += share
-    return {kind: round(share, 1) for kind, share in shares.items()}
+    def __init__(self, folder, seconds):
+        self.data, self.seconds, self.recorder = folder / "perf.data", seconds, None
+
+    def start(self, server):
+        if shutil.which("perf"):
+            command = ["perf", "record", "-q", "-F", "499", "-o", self.data, "-p", str(server.process.pid), "--", "sleep", str(self.seconds)]
+            self.recorder = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def shares(self):
+        """Percent by kind; empty without perf."""
+        if self.recorder is None:
+            return {}
+        self.recorder.wait()
+        command = ["perf", "report", "-i", self.data, "--stdio", "-F", "overhead,comm,symbol", "--percent-limit", "0"]
+        report = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+        shares = {**{kind: 0.0 for kind in self.KINDS}, "kernel": 0.0, "http and the rest": 0.0}
+        for line in report.splitlines():
+            match = re.match(r"\s*([\d.]+)%\s+(.*)", line)
+            if not match:
+                continue
+            share, rest = float(match[1]), match[2]
+            if "[k]" in rest:
+                kind = "kernel"
+            else:
+                kind = next((kind for kind, names in self.KINDS.items() if any(name in rest for name in names)), "http and the rest")
+            shares[kind] += share
+        return {kind: round(share, 1) for kind, share in shares.items()}
 
 
 def disk_bytes(folder):
@@ -290,22 +297,17 @@ def main():
     results = {"machine": {"cores": os.cpu_count()}, "swaps": {}, "payday": {}}
     try:
         results["arithmetic"] = json.loads(subprocess.check_output([LOAD, "arithmetic"]))
-        ceiling = 1e6 / results["arithmetic"]["swap_us"] * os.cpu_count()
-        results["ceiling_per_second"] = round(ceiling)
-        say(f"curve arithmetic of a swap: {results['arithmetic']['swap_us']} µs, so at most {ceiling:,.0f} a second")
+        for name, figure in [("plain", "swap_plain_us"), ("ours", "swap_us")]:
+            ceiling = 1e6 / results["arithmetic"][figure] * os.cpu_count()
+            results[f"ceiling_{name}_per_second"] = round(ceiling)
+            say(f"curve arithmetic of a swap, {name}: {results['arithmetic'][figure]} µs, so at most {ceiling:,.0f} a second")
         folder = folder_for(work, "habeas")
         with ours(folder) as server:
-            before = server.processor_seconds()
-            results["swaps"]["habeas, embedded"] = levels = swaps(server, seconds, rate)
-            spent = server.processor_seconds() - before
-            say(f"   processor time of the server: {spent:.1f} s, of which preparing tokens took a part; {sum(l['answered'] for l in levels):,} swaps")
-            profile = profile_share(server, 4 * seconds)
-            swaps(server, seconds, rate, [64])
-            if profile:
-                profile[0].terminate()
-                profile[0].wait()
-                results["profile"] = read_profile(profile[1])
-                say(f"   processor time: {results['profile']}")
+            results["swaps"]["habeas, embedded"] = swaps(server, seconds, rate)
+            profile = Profile(folder, seconds)
+            swaps(server, seconds, rate, [64], profile)
+            results["profile"] = profile.shares()
+            say(f"   processor time by kind, in percent: {results['profile']}")
             if not arguments.quick:
                 results["payday"]["habeas, embedded"] = server.load("payday", "--quotes", 100_000)
         if Path("/usr/lib/postgresql").exists():
@@ -342,9 +344,12 @@ def table(results):
     for name, levels in results["swaps"].items():
         by = {level["connections"]: level for level in levels}
         print(f"{name:<28}" + "".join(f"{by[c]['per_second']:>8.0f}" for c in CONNECTIONS) + f"{by[64]['p99_ms']:>9.0f} ms")
-    print(f"{'curve arithmetic alone':<28}{'':>24}{results['ceiling_per_second']:>8}")
+    for name, title in [("plain", "arithmetic alone, plain"), ("ours", "arithmetic alone, ours")]:
+        print(f"{title:<28}{'':>24}{results[f'ceiling_{name}_per_second']:>8}")
     for name, levels in results["payday"].items():
         print(f"payday, {name}: {levels[0]['per_second'] * 8:,.0f} tokens a second")
+    for name in ["output_plain_us", "output_us"]:
+        print(f"payday, arithmetic alone, {name}: {1e6 / results['arithmetic'][name] * os.cpu_count():,.0f} tokens a second")
     for row in results["growth"]:
         print(f"{row['spent']:>12,} spent: {row['per_second']:>7.0f} a second, {row['bytes_per_spent']} bytes each, {row['peak_memory_mib']} MiB")
 

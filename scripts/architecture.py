@@ -31,7 +31,7 @@ ALLOWED = {
     "wallet": set(PROTOCOLS),
     "terminal": {"cashu", "wallet"},
     "habeas": PROTOCOLS | SERVICES | CLIENTS,
-    **{tool: {"cashu", "mint"} for tool in TOOLS},
+    **{tool: {"cashu", "mint"} | ARITHMETIC for tool in TOOLS},
 }
 
 

@@ -76,6 +76,7 @@ pub async fn run(
         open.push(Connection::open(address).await?);
     }
     let tally = Rc::new(RefCell::new(Tally::default()));
+    eprintln!("clock: {connections} connections");
     let begin = Instant::now();
     let deadline = seconds.map(|seconds| begin + Duration::from_secs_f64(seconds));
     let tasks = tokio::task::LocalSet::new();
