@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use cashu::{Amount, Unit};
 
 use crate::keysets::{ClosedKeyset, KeysetTable};
-use crate::store::{Change, MeltQuote, Method, MintQuote, Table, TokenRow};
+use crate::store::{Change, MeltQuote, Method, MintQuote, Store, Table, TokenRow};
 use crate::{Mint, MintError, MintEvent};
 
 /// At most this many problems are named: a store that is damaged throughout has one cause.
@@ -38,7 +38,7 @@ pub struct MintAudit {
 }
 
 /// The tables in the order in which the audit reads them: marks before what they mark.
-const ORDER: [Table; 10] = [
+pub(crate) const ORDER: [Table; 10] = [
     Table::Spent,
     Table::Signed,
     Table::Issued,
@@ -65,15 +65,20 @@ impl Mint {
     /// # Errors
     /// When the store can't be read.
     pub fn audit_at(&self, booked: u64) -> Result<MintAudit, MintError> {
-        let mut reader = Reader { booked, next_event: 1, ..Reader::default() };
-        self.store().scan(&ORDER, &mut |table, key, value, intact| reader.row(table, key, value, intact))?;
-        Ok(reader.finish(&self.keyset_table()))
+        of_store(self.store(), &self.keyset_table(), booked)
     }
+}
+
+/// The same for a store that no mint runs on.
+pub(crate) fn of_store(store: &dyn Store, keysets: &KeysetTable, booked: u64) -> Result<MintAudit, MintError> {
+    let mut reader = Reader::new(booked);
+    store.scan(&ORDER, &mut |table, key, value, intact| reader.row(table, key, value, intact))?;
+    Ok(reader.finish(keysets))
 }
 
 /// What has been read so far.
 #[derive(Default)]
-struct Reader {
+pub(crate) struct Reader {
     audit: MintAudit,
     booked: u64,
     /// Worth of tokens by table and keyset number.
@@ -88,7 +93,11 @@ struct Reader {
 }
 
 impl Reader {
-    fn row(&mut self, table: Table, key: &[u8], value: &[u8], intact: bool) {
+    pub(crate) fn new(booked: u64) -> Self {
+        Reader { booked, next_event: 1, ..Reader::default() }
+    }
+
+    pub(crate) fn row(&mut self, table: Table, key: &[u8], value: &[u8], intact: bool) {
         let id = || String::from_utf8_lossy(key).into_owned();
         let understood = intact
             && match table {
@@ -162,7 +171,7 @@ impl Reader {
         }
     }
 
-    fn finish(self, keysets: &KeysetTable) -> MintAudit {
+    pub(crate) fn finish(self, keysets: &KeysetTable) -> MintAudit {
         let Reader { mut audit, mut sums, expected, closed, mut lapsed, .. } = self;
         for closed in closed {
             // Its rows may be gone, some or all: what they came to was written down before the first was removed.

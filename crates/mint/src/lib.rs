@@ -6,10 +6,12 @@
 //!
 //! In the order in which a request passes: [`api`] (HTTP and JSON) → [`mint`] (the handle, one method an act) → [`rules`] (what a
 //! request must be) → [`engine`] (arithmetic, then batches) → [`store`] (one durable commit decides) → [`changes`] (who waits is
-//! told). Beside them: [`keysets`] (from a seed, which may be in a [`token`]), [`socket`], [`metrics`] and [`audit`].
+//! told). Beside them: [`keysets`] (from a seed, which may be in a [`token`]), [`socket`], [`metrics`],
+//! [`audit`], [`backup`] and [`status`].
 
 pub mod api;
 pub mod audit;
+pub mod backup;
 pub mod changes;
 pub mod engine;
 pub mod keysets;
@@ -17,6 +19,7 @@ pub mod metrics;
 pub mod mint;
 pub mod rules;
 pub mod socket;
+pub mod status;
 pub mod store;
 pub mod token;
 pub mod token_uri;

@@ -149,6 +149,14 @@ impl Mint {
         &*self.inner.store
     }
 
+    pub(crate) fn seed(&self) -> &MintSeed {
+        &self.inner.seed
+    }
+
+    pub(crate) fn unix_now(&self) -> u64 {
+        self.now()
+    }
+
     pub(crate) fn keyset_table(&self) -> KeysetTable {
         self.table()
     }

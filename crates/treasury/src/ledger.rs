@@ -294,6 +294,14 @@ impl Treasury {
         }
     }
 
+    /// The number of the last event of the mint that is booked.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn booked_events(&self) -> Result<u64, TreasuryError> {
+        Ok(self.connection().query_row("SELECT event FROM cursor", [], |row| row.get(0))?)
+    }
+
     /// The sums of a unit.
     ///
     /// # Errors

@@ -15,6 +15,9 @@
 pub mod lsm;
 pub mod postgres;
 
+use std::ops::ControlFlow;
+use std::path::Path;
+
 use cashu::{Amount, Point, Unit};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -22,7 +25,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::engine::pool::Worked;
-use crate::keysets::{ClosedKeyset, KeysetRecord, MintSeed, SigningKeyset};
+use crate::keysets::{ClosedKeyset, KeysetRecord, KeysetTable, MintSeed, SigningKeyset};
 use crate::{MintError, MintEvent, SANDBOX_UNIT};
 
 /// Bytes of MAC in a value. 64 bits: a forger has one try a row and is found at the first miss.
@@ -100,6 +103,66 @@ pub type Outcome = Result<(), Table>;
 /// Is shown rows: table, key, contents, and whether the MAC is right.
 pub type Visitor<'a> = &'a mut dyn FnMut(Table, &[u8], &[u8], bool);
 
+/// What is known of a moment before its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The number of the last commit, where the store counts them: the embedded one does.
+    pub last_commit: Option<u64>,
+    /// The number of the last event that the treasury may have read.
+    pub last_event: u64,
+}
+
+/// Is shown what a store holds at one moment, and may break off.
+pub trait Sink {
+    /// The moment. Comes first.
+    fn begin(&mut self, moment: Moment) -> ControlFlow<()>;
+
+    /// A row: table, key, contents, and whether the MAC is right.
+    fn row(&mut self, table: Table, key: &[u8], value: &[u8], intact: bool) -> ControlFlow<()>;
+}
+
+/// The two stores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// [`lsm`].
+    Embedded,
+    /// [`postgres`].
+    PostgreSql,
+}
+
+impl StoreKind {
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            StoreKind::Embedded => "embedded",
+            StoreKind::PostgreSql => "PostgreSQL",
+        }
+    }
+}
+
+/// How large a store is. Cheap to ask, however large.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// The number of the last commit, where the store counts them.
+    pub last_commit: Option<u64>,
+    /// About how many rows each table has; `None` where the store has no idea yet.
+    pub rows: Vec<(Table, Option<u64>)>,
+}
+
+/// Opens the store of the mint in a folder, or of a database.
+///
+/// # Errors
+/// When it can't be used; see [`lsm::LsmStore::open`] and [`postgres::PostgresStore::open`].
+pub fn open(mint: &Path, database: Option<&str>, seed: &MintSeed) -> Result<Box<dyn Store>, MintError> {
+    Ok(match database {
+        None => Box::new(lsm::LsmStore::open(&mint.join("store"), seed)?),
+        Some(address) => Box::new(postgres::PostgresStore::open(address, seed)?),
+    })
+}
+
 /// Where rows lie. Reads may come from any thread; `commit` from the committer alone.
 pub trait Store: Send + Sync {
     /// Decides a batch of changes in order and makes the accepted ones durable, in one synced write.
@@ -124,7 +187,24 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// When the store can't be read.
-    fn scan(&self, tables: &[Table], visit: Visitor<'_>) -> Result<(), MintError>;
+    fn scan(&self, tables: &[Table], visit: Visitor<'_>) -> Result<(), MintError> {
+        self.export(tables, &mut All(visit))
+    }
+
+    /// Shows each row of some tables, as [`Store::scan`] does, with the moment that they are of; ends when the sink breaks off.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn export(&self, tables: &[Table], sink: &mut dyn Sink) -> Result<(), MintError>;
+
+    /// Which one it is.
+    fn kind(&self) -> StoreKind;
+
+    /// How large it is.
+    ///
+    /// # Errors
+    /// When the store can't be read.
+    fn condition(&self) -> Result<Condition, MintError>;
 
     /// Events after number `cursor`, each with its number (1, 2, 3, …), at most `limit`.
     ///
@@ -151,6 +231,20 @@ pub trait Store: Send + Sync {
     /// When the store can't be written.
     #[doc(hidden)]
     fn overwrite_raw(&self, table: Table, key: &[u8], change: &dyn Fn(&mut Vec<u8>)) -> Result<(), MintError>;
+}
+
+/// A visitor that wants every row.
+struct All<'a>(Visitor<'a>);
+
+impl Sink for All<'_> {
+    fn begin(&mut self, _: Moment) -> ControlFlow<()> {
+        ControlFlow::Continue(())
+    }
+
+    fn row(&mut self, table: Table, key: &[u8], value: &[u8], intact: bool) -> ControlFlow<()> {
+        (self.0)(table, key, value, intact);
+        ControlFlow::Continue(())
+    }
 }
 
 /// The rows as what they mean.
@@ -231,6 +325,14 @@ impl dyn Store + '_ {
         let mut read = |_, _: &[u8], value: &[u8], _| records.extend(serde_json::from_slice::<KeysetRecord>(value));
         self.scan(&[Table::Keysets], &mut read)?;
         Ok(records)
+    }
+
+    /// All keysets with their keys, for who has no mint to ask.
+    ///
+    /// # Errors
+    /// When the store can't be read or the seed can't be used.
+    pub fn keyset_table(&self, seed: &MintSeed) -> Result<KeysetTable, MintError> {
+        Ok(KeysetTable::default().of_records(seed, self.keysets()?)?.with_closed(self.closed()?))
     }
 
     /// What closed keysets came to.

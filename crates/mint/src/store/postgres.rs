@@ -10,12 +10,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Mutex;
 
+use ::postgres::binary_copy::BinaryCopyInWriter;
 use ::postgres::error::SqlState;
 use ::postgres::fallible_iterator::FallibleIterator;
-use ::postgres::types::ToSql;
+use ::postgres::types::{ToSql, Type};
 use ::postgres::{Client, Error, IsolationLevel, NoTls, Statement};
 
-use super::{Change, Outcome, RowMac, Store, Table, Visitor, contents};
+use super::{Change, Condition, Moment, Outcome, RowMac, Sink, Store, StoreKind, Table, contents};
+use crate::backup::{BackupError, NextRow};
 use crate::keysets::MintSeed;
 use crate::{MintError, MintEvent};
 
@@ -83,21 +85,83 @@ impl PostgresStore {
         seed.must_have_made(&kept)
     }
 
+    /// Takes a backup's rows into a database that has none, all in one transaction: a cut leaves it empty.
+    ///
+    /// # Errors
+    /// When the database has rows or can't be written, or the rows end too early.
+    pub fn restore(address: &str, seed: &MintSeed, next: NextRow<'_>) -> Result<(), BackupError> {
+        let lost = |error| BackupError::Store(failed(error).into());
+        let config: ::postgres::Config = address.parse().map_err(lost)?;
+        let mut client = config.connect(NoTls).map_err(lost)?;
+        migrate(&mut client)?;
+        let mac = RowMac::new(seed)?;
+        let mut transaction = client.transaction().map_err(lost)?;
+        for table in Table::ALL {
+            let any = format!("SELECT EXISTS (SELECT 1 FROM {})", table.name());
+            if transaction.query_one(&any, &[]).map_err(lost)?.get(0) {
+                return Err(BackupError::Occupied);
+            }
+        }
+        // An empty database may have been somebody else's.
+        let made_with = "INSERT INTO seed (one, fingerprint) VALUES (1, $1) ON CONFLICT DO NOTHING";
+        transaction.execute(made_with, &[&seed.fingerprint().as_slice()]).map_err(lost)?;
+        let made_with = transaction.query_one("SELECT fingerprint FROM seed", &[]).map_err(lost)?;
+        seed.must_have_made(made_with.get(0))?;
+        // One table can be copied into at a time, and an event is a row of two.
+        let numbered = "CREATE TEMPORARY TABLE restored_events (key BYTEA, value BYTEA, number BIGINT) ON COMMIT DROP";
+        transaction.batch_execute(numbered).map_err(lost)?;
+        let mut waiting = next()?;
+        while let Some(table) = waiting.as_ref().map(|row| row.table) {
+            let (into, kinds): (_, &[Type]) = match table {
+                Table::Events => ("restored_events", &[Type::BYTEA, Type::BYTEA, Type::INT8]),
+                _ => (table.name(), &[Type::BYTEA, Type::BYTEA]),
+            };
+            let columns = if table == Table::Events { "key, value, number" } else { "key, value" };
+            let copy = transaction.copy_in(&format!("COPY {into} ({columns}) FROM STDIN BINARY")).map_err(lost)?;
+            let mut copy = BinaryCopyInWriter::new(copy, kinds);
+            while let Some(row) = waiting.take_if(|row| row.table == table) {
+                if table == Table::Events {
+                    let event: MintEvent = serde_json::from_slice(&row.value)
+                        .map_err(|_| BackupError::Damaged("it has an event that can't be read".into()))?;
+                    let number = row.key.as_slice().try_into().map(i64::from_be_bytes).unwrap_or(0);
+                    let key = event.subject().as_bytes();
+                    let sealed = mac.seal(table.name(), key, &row.value);
+                    copy.write(&[&key, &sealed, &number]).map_err(lost)?;
+                } else {
+                    let sealed = mac.seal(table.name(), &row.key, &row.value);
+                    copy.write(&[&row.key, &sealed]).map_err(lost)?;
+                }
+                waiting = next()?;
+            }
+            copy.finish().map_err(lost)?;
+        }
+        let place_events = "INSERT INTO events (key, value) SELECT key, value FROM restored_events;
+             INSERT INTO event_numbers (number, key) SELECT number, key FROM restored_events";
+        transaction.batch_execute(place_events).map_err(lost)?;
+        transaction.commit().map_err(lost)
+    }
+
     /// Does something with a connection of its own; a connection that was lost is not used again.
     fn read<T>(&self, act: impl FnOnce(&mut Client) -> Result<T, Error>) -> Result<T, Failure> {
+        self.read_and_keep(|client| Ok((act(client)?, true)))
+    }
+
+    /// The same; `act` says besides whether the connection may be used again.
+    fn read_and_keep<T>(&self, act: impl FnOnce(&mut Client) -> Result<(T, bool), Error>) -> Result<T, Failure> {
         let kept = self.readers.lock().expect("no holder of this lock panics").pop();
         let mut client = match kept {
             Some(client) => client,
             None => self.config.connect(NoTls).map_err(failed)?,
         };
         let result = act(&mut client).map_err(failed);
-        if self.is_connected_after(&result) {
+        let again = result.as_ref().map_or(true, |(_, again)| *again);
+        if self.is_connected_after(&result) && again {
             let mut readers = self.readers.lock().expect("no holder of this lock panics");
             if readers.len() < READERS_KEPT {
                 readers.push(client);
             }
         }
-        result
+        result.map(|(result, _)| result)
     }
 
     /// Whether a connection that gave this result can be used again. If not, the others have lost the same server.
@@ -205,33 +269,58 @@ impl Store for PostgresStore {
         Ok(rows.iter().map(|row| row.get::<_, Option<&[u8]>>(0).map(contents)).collect())
     }
 
-    fn scan(&self, tables: &[Table], visit: Visitor<'_>) -> Result<(), MintError> {
+    fn export(&self, tables: &[Table], sink: &mut dyn Sink) -> Result<(), MintError> {
         if tables.contains(&Table::Events) {
             self.number_events()?;
         }
-        self.read(|client| {
+        self.read_and_keep(|client| {
+            let cancel = client.cancel_token();
             let one_moment = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true);
             let mut transaction = one_moment.start()?;
+            let last = transaction.query_one("SELECT coalesce(max(number), 0) FROM event_numbers", &[])?;
+            let last_event = last.get::<_, i64>(0) as u64;
+            if sink.begin(Moment { last_commit: None, last_event }).is_break() {
+                return Ok(((), true));
+            }
             for table in tables {
-                let name = table.name();
-                let statement = match table {
-                    Table::Events => {
-                        "SELECT int8send(n.number), e.value, e.key FROM event_numbers n JOIN events e ON e.key = n.key
-                         ORDER BY n.number"
-                            .to_owned()
+                for statement in statements(*table) {
+                    let mut rows = transaction.query_raw(&statement, std::iter::empty::<&dyn ToSql>())?;
+                    while let Some(row) = rows.next()? {
+                        let (shown, stored, key): (&[u8], &[u8], &[u8]) = (row.get(0), row.get(1), row.get(2));
+                        let (value, right) = self.mac.open(table.name(), key, stored);
+                        if sink.row(*table, shown, value, right).is_break() {
+                            // Or all the rows that nobody wants any more would have to be read first. The connection is of no
+                            // more use: the cancellation may arrive when another statement is under way.
+                            cancel.cancel_query(NoTls)?;
+                            return Ok(((), false));
+                        }
                     }
-                    _ => format!("SELECT key, value, key FROM {name} ORDER BY key"),
-                };
-                let mut rows = transaction.query_raw(&statement, std::iter::empty::<&dyn ToSql>())?;
-                while let Some(row) = rows.next()? {
-                    let (shown, stored, key): (&[u8], &[u8], &[u8]) = (row.get(0), row.get(1), row.get(2));
-                    let (value, right) = self.mac.open(name, key, stored);
-                    visit(*table, shown, value, right);
                 }
             }
-            transaction.commit()
+            transaction.commit()?;
+            Ok(((), true))
         })?;
         Ok(())
+    }
+
+    fn kind(&self) -> StoreKind {
+        StoreKind::PostgreSql
+    }
+
+    fn condition(&self) -> Result<Condition, MintError> {
+        // A table that was never analysed has -1 in reltuples; the collector of statistics knows of new rows earlier.
+        let statement = "SELECT CASE WHEN c.reltuples > 0 THEN c.reltuples::bigint
+                    ELSE nullif(pg_stat_get_live_tuples(c.oid), 0) END, pg_total_relation_size(c.oid)
+             FROM unnest($1::text[]) WITH ORDINALITY AS t(name, place)
+             JOIN pg_class c ON c.oid = to_regclass(t.name) ORDER BY t.place";
+        let names: Vec<&str> = Table::ALL.iter().map(|table| table.name()).chain(["event_numbers"]).collect();
+        let rows = self.read(|client| client.query(statement, &[&names]))?;
+        let count = |row: &::postgres::Row| row.get::<_, Option<i64>>(0).and_then(|count| u64::try_from(count).ok());
+        Ok(Condition {
+            bytes: rows.iter().map(|row| row.get::<_, i64>(1) as u64).sum(),
+            last_commit: None,
+            rows: Table::ALL.into_iter().zip(rows.iter().map(count)).collect(),
+        })
     }
 
     fn events_after(&self, cursor: u64, limit: usize) -> Result<Vec<(u64, MintEvent)>, MintError> {
@@ -343,12 +432,32 @@ fn decide(changes: &[Change], there: &HashSet<(Table, Vec<u8>)>) -> Vec<Outcome>
     outcomes
 }
 
+/// What gives the rows of a table: the key to show, the value, the key that its MAC is for. Events that have no number yet at that
+/// moment come after those that have, under the numbers that they would get.
+fn statements(table: Table) -> Vec<String> {
+    match table {
+        Table::Events => vec![
+            "SELECT int8send(n.number), e.value, e.key FROM event_numbers n JOIN events e ON e.key = n.key
+             ORDER BY n.number"
+                .to_owned(),
+            "SELECT int8send((SELECT coalesce(max(number), 0) FROM event_numbers) + row_number() OVER (ORDER BY value)),
+             value, key FROM events WHERE NOT EXISTS (SELECT 1 FROM event_numbers n WHERE n.key = events.key)
+             ORDER BY value"
+                .to_owned(),
+        ],
+        _ => vec![format!("SELECT key, value, key FROM {} ORDER BY key", table.name())],
+    }
+}
+
 fn migrate(client: &mut Client) -> Result<(), MintError> {
     client.batch_execute("CREATE TABLE IF NOT EXISTS schema_versions (version INT PRIMARY KEY)").map_err(failed)?;
     let version = client.query_one("SELECT coalesce(max(version), 0) FROM schema_versions", &[]).map_err(failed)?;
     let version = usize::try_from(version.get::<_, i32>(0)).unwrap_or(0);
     if version > MIGRATIONS.len() {
-        return Err(damaged("its tables were made by a newer version of habeas: use that one"));
+        let known = MIGRATIONS.len();
+        return Err(damaged(&format!(
+            "its tables were made by a newer version of habeas (schema {version}, here {known}): use that one"
+        )));
     }
     for (number, migration) in (1i32..).zip(MIGRATIONS).skip(version) {
         let mut transaction = client.transaction().map_err(failed)?;

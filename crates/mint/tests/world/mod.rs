@@ -94,6 +94,11 @@ impl Place {
         self.folder.path()
     }
 
+    /// The same kind of place, without anything in it.
+    pub fn fresh(&self) -> Self {
+        if self.postgres.is_some() { Place::postgres() } else { Place::embedded() }
+    }
+
     pub fn open(&self, world: &Arc<World>) -> Mint {
         self.open_with(world, Options::default()).unwrap()
     }
