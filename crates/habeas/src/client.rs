@@ -50,6 +50,16 @@ impl Officer {
         self.json(request.call())
     }
 
+    /// `GET path`, as a stream of bytes, however long it takes.
+    pub fn stream(&self, path: &str) -> Result<impl std::io::Read + use<>> {
+        let request = self.agent.get(format!("{}{path}", self.base)).header("authorization", self.bearer());
+        let answer = request.config().timeout_global(None).build().call();
+        match answer {
+            Ok(answer) if answer.status().is_success() => Ok(answer.into_body().into_reader()),
+            refused => Err(self.read(refused).err().context("the server refused")?),
+        }
+    }
+
     /// `POST path` with a JSON body, the answer as JSON.
     pub fn post<Answer: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<Answer> {
         let request = self.agent.post(format!("{}{path}", self.base)).header("authorization", self.bearer());

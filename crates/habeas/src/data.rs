@@ -7,6 +7,7 @@
 //! DATA/mint-store        the address of the mint's database, if it has one
 //! DATA/mint-key          where the mint's seed is, if it is in a token (a PKCS#11 URI)
 //! DATA/officers/*.token  the bearer tokens of officers who work on this machine (mode 0600)
+//! DATA/mint.restoring/   what a restore of the mint works in; there only while it does, or after it was cut off
 //! DATA/registry/ mint/ treasury/ credential/ log/   each service's own database and keys
 //! ```
 
@@ -44,6 +45,9 @@ pub struct ServerFile {
     pub url: String,
     /// The log's verifier key.
     pub log_vkey: String,
+    /// Unix time of its start.
+    #[serde(default)]
+    pub since: u64,
 }
 
 impl DataFolder {
@@ -126,7 +130,8 @@ impl DataFolder {
         }
     }
 
-    fn write_mint_key(&self, uri: &TokenUri) -> Result<()> {
+    /// Remembers where the mint's seed is.
+    pub fn write_mint_key(&self, uri: &TokenUri) -> Result<()> {
         write_private(&self.root.join(MINT_KEY), uri.to_string().as_bytes())
     }
 
@@ -138,6 +143,11 @@ impl DataFolder {
             None if !self.service("mint").exists() => write_private(&self.root.join(MINT_STORE), address.as_bytes()),
             _ => bail!("the mint of {} is kept in another store: start it without --mint-store", self.root.display()),
         }
+    }
+
+    /// Keeps the mint's rows in this database from now on: they were restored into it.
+    pub fn move_mint_store(&self, address: &str) -> Result<()> {
+        write_private(&self.root.join(MINT_STORE), address.as_bytes())
     }
 
     /// The folder of a service.

@@ -3,7 +3,8 @@
 //! Commands of officers (`officer`, `enrol`, `programme`, `run`, `fund`, `merchant`, `settle`, `totals`) speak HTTP to a running
 //! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `credential` and `log` work from anywhere.
 //!
-//! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`server`] → [`client`], [`enrol`], [`holder`], [`mint_key`] (commands) → [`demo`], [`audit`].
+//! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`server`] → [`client`], [`enrol`], [`holder`],
+//! [`mint_command`], [`mint_key`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
 
 mod audit;
 mod client;
@@ -11,6 +12,8 @@ mod data;
 mod demo;
 mod enrol;
 mod holder;
+mod logging;
+mod mint_command;
 mod mint_key;
 mod server;
 mod services;
@@ -34,6 +37,7 @@ use wallet::state::Services as WalletServices;
 use crate::audit::AuditReport;
 use crate::client::Officer;
 use crate::data::DataFolder;
+use crate::logging::LogFormat;
 use crate::server::Server;
 
 /// An ID card and mobile money for public programmes, whose operator cannot follow the people who hold it.
@@ -70,6 +74,9 @@ enum Command {
         /// Serve the mint's metrics for Prometheus at this address, path /metrics
         #[arg(long)]
         metrics: Option<SocketAddr>,
+        /// What a line of the log looks like, on standard error; RUST_LOG chooses how much is seen
+        #[arg(long, env = "HABEAS_LOG_FORMAT", value_enum, default_value_t)]
+        log_format: LogFormat,
     },
     /// Play a whole programme, from enrolment to settlement, and check every step
     Demo {
@@ -101,9 +108,6 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// The mint's own affairs
-    #[command(subcommand)]
-    Mint(mint_key::MintCommand),
     /// Add an officer, as the administrator of this machine
     Officer {
         /// The name
@@ -228,6 +232,9 @@ enum Command {
     /// ID credentials: ask, show, verify
     #[command(subcommand)]
     Credential(holder::CredentialCommand),
+    /// The mint's own affairs: key, backup, restore, status
+    #[command(subcommand)]
+    Mint(mint_command::MintCommand),
     /// The public log
     #[command(subcommand)]
     Log(holder::LogCommand),
@@ -277,13 +284,17 @@ impl Acting {
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter).init();
-    match run(Cli::parse().command) {
+    let command = Cli::parse().command;
+    let format = if let Command::Up { log_format, .. } = &command { *log_format } else { LogFormat::Text };
+    match logging::start(format).and_then(|()| run(command)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("habeas: {}", sentence(&error));
+            match format {
+                LogFormat::Text => eprintln!("habeas: {}", sentence(&error)),
+                LogFormat::Json => {
+                    tracing::error!(error = sentence(&error), "refused to start, or stopped by a failure")
+                }
+            }
             ExitCode::FAILURE
         }
     }
@@ -302,13 +313,13 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store, mint_key, metrics } => {
+        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store, mint_key, metrics, log_format } => {
             let key = mint_key.map(|uri| uri.parse()).transpose()?;
-            up(&data, listen, metrics, mint_store, Options { sandbox, input_fee_ppk, key, ..Options::default() })
+            let options = Options { sandbox, input_fee_ppk, key, ..Options::default() };
+            up(&data, listen, metrics, mint_store, options, log_format)
         }
         Command::Demo { people, map, json, seed, data, mint_store } => demo(&people, map, json, seed, data, mint_store),
         Command::Audit { data, json } => print_audit(&data, json),
-        Command::Mint(command) => mint_key::run(command),
         Command::Officer { name, role, data } => {
             let data = DataFolder::existing(&data)?;
             let answer: Value =
@@ -374,6 +385,7 @@ fn run(command: Command) -> Result<()> {
         Command::Wallet(command) => holder::wallet(command),
         Command::Till(command) => holder::till(command),
         Command::Credential(command) => holder::credential(command),
+        Command::Mint(command) => mint_command::run(command),
         Command::Log(command) => holder::log(command),
     }
 }
@@ -384,6 +396,7 @@ fn up(
     metrics: Option<SocketAddr>,
     mint_store: Option<String>,
     options: Options,
+    log_format: LogFormat,
 ) -> Result<()> {
     let data = DataFolder::create(data)?;
     if let Some(address) = mint_store {
@@ -399,9 +412,22 @@ fn up(
     }
     println!("mint: {0}\nregistry: {0}/registry\nlog: {0}/log\nlog key: {1}", server.url, server.services.log.vkey());
     println!("data: {}; stop with Ctrl-C", data.root().display());
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        data = %data.root().display(),
+        listen = server.url,
+        sandbox = data.is_sandbox(),
+        store = if data.mint_store()?.is_some() { "PostgreSQL" } else { "embedded" },
+        "started"
+    );
     signals.wait();
-    eprintln!("stopping");
-    server.stop()
+    match log_format {
+        LogFormat::Text => eprintln!("stopping"),
+        LogFormat::Json => tracing::info!("stopping"),
+    }
+    server.stop()?;
+    tracing::info!("stopped");
+    Ok(())
 }
 
 fn demo(

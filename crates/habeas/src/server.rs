@@ -3,6 +3,7 @@
 use std::future::IntoFuture;
 use std::net::SocketAddr;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use mint::Options;
@@ -11,7 +12,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::data::{DataFolder, FolderLock, ServerFile};
+use crate::mint_command::RunningServer;
 use crate::services::Services;
+use crate::wiring::unix_now;
+
+/// How long a stop waits for answers to be taken. Past it, whoever does not read holds up the stop of everything.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// A server on threads of its own. Stops when told to, or when dropped.
 pub struct Server {
@@ -54,7 +60,9 @@ impl Server {
             Some(listener) => Some(format!("http://{}/metrics", listener.local_addr()?)),
             None => None,
         };
-        data.write_server_file(&ServerFile { url: url.clone(), log_vkey: services.log.vkey().to_owned() })?;
+        let (log_vkey, since) = (services.log.vkey().to_owned(), unix_now());
+        data.write_server_file(&ServerFile { url: url.clone(), log_vkey, since })?;
+        let running = RunningServer { url: url.clone(), since };
         let (stop, stopped) = watch::channel(false);
         let serving = services.clone();
         let thread = std::thread::Builder::new().name("habeas-server".into()).spawn(move || {
@@ -63,7 +71,7 @@ impl Server {
                 if let Some(listener) = metrics {
                     tokio::spawn(axum::serve(listener, serving.metrics()).into_future());
                 }
-                let mut until = stopped;
+                let mut until = stopped.clone();
                 let finished = async move {
                     while !*until.borrow() {
                         if until.changed().await.is_err() {
@@ -71,7 +79,15 @@ impl Server {
                         }
                     }
                 };
-                axum::serve(listener, serving.router()).with_graceful_shutdown(finished).await?;
+                let mut cut = stopped.clone();
+                let served = axum::serve(listener, serving.router(running, stopped)).with_graceful_shutdown(finished);
+                tokio::select! {
+                    served = served.into_future() => served?,
+                    () = async {
+                        let _ = cut.wait_for(|stop| *stop).await;
+                        tokio::time::sleep(GRACE).await;
+                    } => tracing::warn!("somebody did not take an answer in time and was cut off"),
+                }
                 let _ = books.await;
                 Ok(())
             })

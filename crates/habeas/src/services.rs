@@ -1,25 +1,29 @@
 //! All services of one data folder, opened in the order in which they need one another.
 
+use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use axum::Router;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use credential::Issuer;
+use futures_util::stream;
 use mint::{Mint, Options};
 use registry::Registry;
 use registry::officers::Role;
 use tlog::entry::Entry;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, mpsc, watch};
 use transparency::Log;
 use treasury::Treasury;
 
 use crate::audit::{self, AuditReport};
 use crate::data::DataFolder;
+use crate::mint_command::{RunningServer, Status, refuse_half_restored, stream_backup};
 use crate::wiring::{Feed, NoFunds, Orders, PublicLog, RegistryDesk, SystemClock, TreasuryDesk};
 
 /// The name of the log, as in its key and checkpoints.
@@ -28,6 +32,16 @@ pub const LOG_ORIGIN: &str = "habeas.example/log";
 const SYNC_EVERY: Duration = Duration::from_millis(250);
 /// How often the mint looks for keysets that begin or end.
 const CALENDAR_EVERY: Duration = Duration::from_secs(60);
+/// Where an administrator gets a backup of the mint.
+pub const MINT_BACKUP: &str = "/audit/v1/mint/backup";
+/// Where an officer asks how the mint is.
+pub const MINT_STATUS: &str = "/audit/v1/mint/status";
+/// Bytes of a backup that are sent at once.
+const CHUNK: usize = 64 * 1024;
+/// Chunks that wait for a reader; past them the backup waits.
+const CHUNKS_WAITING: usize = 4;
+/// Backups at once: each holds a snapshot of the store and reads all of it.
+const BACKUPS_MAX: usize = 1;
 
 /// The services.
 #[derive(Clone)]
@@ -50,6 +64,7 @@ impl Services {
     /// # Errors
     /// When a store can't be used; when a sandbox is asked for on the folder of a programme, or the other way round.
     pub fn open(data: &DataFolder, options: Options) -> Result<Self> {
+        refuse_half_restored(data)?;
         if options.sandbox != data.is_sandbox() && data.service("registry").exists() {
             bail!(
                 "{} {} a sandbox: a sandbox's money is worth nothing, so it never shares a folder with a programme; choose \
@@ -154,10 +169,23 @@ impl Services {
     }
 
     /// All routes: the mint at the root (Cashu wallets expect `/v1/…` below the mint's address), the others below their names.
-    pub fn router(&self) -> Router {
+    /// `stop` cuts off a backup that is under way.
+    pub fn router(&self, running: RunningServer, stop: watch::Receiver<bool>) -> Router {
+        let backups = Backups { services: self.clone(), at_work: Arc::new(Semaphore::new(BACKUPS_MAX)), stop };
+        let operation = Router::new().route(MINT_BACKUP, get(mint_backup)).with_state(backups);
+        let services = self.clone();
+        let status = move |headers| {
+            let server = RunningServer { url: running.url.clone(), since: running.since };
+            as_officer(services.clone(), headers, |services| {
+                let treasury_read = services.treasury.booked_events()?;
+                Ok(axum::Json(Status { mint: services.mint.status()?, treasury_read, server: Some(server) })
+                    .into_response())
+            })
+        };
         let officers = Router::new()
             .route("/audit/v1/report", get(report))
             .route("/audit/v1/totals", post(totals))
+            .route(MINT_STATUS, get(status))
             .with_state(self.clone());
         let treasury = treasury::api::router(
             self.treasury.clone(),
@@ -170,6 +198,7 @@ impl Services {
             .nest("/treasury", treasury)
             .nest("/log", transparency::api::router(self.log.clone()))
             .merge(officers)
+            .merge(operation)
     }
 }
 
@@ -200,6 +229,61 @@ async fn totals(State(services): State<Services>, headers: HeaderMap) -> Respons
     .await
 }
 
+#[derive(Clone)]
+struct Backups {
+    services: Services,
+    at_work: Arc<Semaphore>,
+    stop: watch::Receiver<bool>,
+}
+
+/// A backup as it is written: the store is read no faster than somebody takes it.
+async fn mint_backup(State(backups): State<Backups>, headers: HeaderMap) -> Response {
+    let Backups { services, at_work, stop } = backups;
+    as_officer(services, headers.clone(), move |services| {
+        if !services.registry.actor(bearer(&headers)).is_ok_and(|actor| actor.role == Role::Administrator) {
+            return Ok(problem(StatusCode::FORBIDDEN, "a backup needs the administrator's token"));
+        }
+        let Ok(permit) = at_work.try_acquire_owned() else {
+            return Ok(problem(StatusCode::CONFLICT, "another backup is under way: wait for its end"));
+        };
+        let (chunks, taken) = mpsc::channel(CHUNKS_WAITING);
+        let mint = services.mint.clone();
+        std::thread::Builder::new().name("mint-backup".into()).spawn(move || {
+            stream_backup(&mint, &mut BufWriter::with_capacity(CHUNK, Chunks(chunks)));
+            drop(permit);
+        })?;
+        let body = stream::unfold((taken, stop), |(mut taken, mut stop)| async move {
+            let chunk = tokio::select! {
+                chunk = taken.recv() => Ok(chunk?),
+                _ = stop.wait_for(|stop| *stop) => Err(io::Error::other("the server stops")),
+            };
+            Some((chunk, (taken, stop)))
+        });
+        Ok(Response::new(Body::from_stream(body)))
+    })
+    .await
+}
+
+/// Writes into a channel; waits while it is full, fails when nobody takes any more.
+struct Chunks(mpsc::Sender<Bytes>);
+
+impl Write for Chunks {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let gone = |_| io::Error::new(io::ErrorKind::BrokenPipe, "nobody takes the backup any more");
+        self.0.blocking_send(Bytes::copy_from_slice(bytes)).map_err(gone)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> &str {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    bearer.unwrap_or_default()
+}
+
 /// Any officer may have the books checked or published; a stranger may not, since it takes the machine's time.
 async fn as_officer(
     services: Services,
@@ -207,8 +291,7 @@ async fn as_officer(
     act: impl FnOnce(&Services) -> Result<Response> + Send + 'static,
 ) -> Response {
     let work = move || {
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        if services.registry.actor(bearer.unwrap_or_default()).is_err() {
+        if services.registry.actor(bearer(&headers)).is_err() {
             return problem(StatusCode::FORBIDDEN, "this needs an officer's token");
         }
         act(&services).unwrap_or_else(|error| problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()))

@@ -14,7 +14,8 @@ use treasury::Treasury;
 /// The clock of the machine, for every service.
 pub struct SystemClock;
 
-fn unix_now() -> u64 {
+/// Seconds since 1970.
+pub fn unix_now() -> u64 {
     u64::try_from(jiff::Timestamp::now().as_second()).unwrap_or(0)
 }
 
@@ -93,14 +94,16 @@ impl registry::AccessLog for PublicLog {
 
 impl mint::KeysetLog for PublicLog {
     fn publish(&self, keyset: &mint::PublishedKeyset) -> Result<u64, String> {
-        self.append(&[Entry::Keyset {
+        let index = self.append(&[Entry::Keyset {
             id: keyset.id.to_string(),
             unit: keyset.unit.to_string(),
             input_fee_ppk: keyset.input_fee_ppk,
             final_expiry: Some(keyset.final_expiry),
             keys_sha256: hex::encode(keyset.keys_sha256),
             at: keyset.at,
-        }])
+        }])?;
+        tracing::info!(keyset = %keyset.id, unit = %keyset.unit, log_index = index, "keyset announced");
+        Ok(index)
     }
 
     fn publish_closed(&self, closed: &mint::PublishedClosing) -> Result<u64, String> {

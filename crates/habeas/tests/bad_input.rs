@@ -356,3 +356,36 @@ fn a_full_disk_stops_work_and_loses_nothing() {
     good(&format!("audit --data {}", data.display()));
     up.stop();
 }
+
+#[test]
+fn a_full_disk_while_a_backup_is_written_leaves_nothing_and_disturbs_nobody() {
+    let programme = Programme::with_officers();
+    let id = programme.enrolled_and_funded("4000.00");
+    programme.approve(&id);
+    for number in 0..8 {
+        good(&format!("wallet collect --wallet {}", programme.wallet(number).display()));
+    }
+    let at = programme.files.join("disk");
+    let Some(disk) = SmallDisk::mount(&at, "1m") else { return };
+    let out = at.join("mint.backup");
+    let line = format!("mint backup --out {}", out.display());
+    let left = || fs::read_dir(&at).unwrap().map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>();
+    for spare in [0, 4096] {
+        disk.fill(spare);
+        programme.bad(&line, &["no backup was written", "No space left"]);
+        assert_eq!(left(), ["fill"]);
+        disk.free();
+    }
+    // The mint goes on, and with room again there is a backup.
+    programme.assert_balanced();
+    programme.good(&line);
+    assert!(fs::metadata(&out).unwrap().len() > 4096, "the control: it takes more than the room that was left");
+    fs::remove_file(&out).unwrap();
+    let Programme { up, data, temporary: _kept, .. } = programme;
+    up.stop();
+    disk.fill(4096);
+    bad(&format!("{line} --data {}", data.display()), &["no backup was written", "No space left"]);
+    assert_eq!(left(), ["fill"]);
+    disk.free();
+    good(&format!("{line} --data {}", data.display()));
+}
