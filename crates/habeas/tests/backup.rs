@@ -435,7 +435,7 @@ fn a_backup_is_streamed_no_faster_than_it_is_taken_and_a_stop_cuts_it() {
         let request = agent.get(format!("{}/audit/v1/mint/backup", up.url));
         request.header("authorization", format!("Bearer {token}")).call().unwrap()
     };
-    // Somebody who takes the first bytes and no more: the next has to wait, the mint goes on, and memory does not grow.
+    // Somebody who takes the first bytes and no more: the next has to wait, and the mint goes on.
     let mut slow = get().into_body().into_reader();
     let mut first = [0; 1000];
     std::io::Read::read_exact(&mut slow, &mut first).unwrap();

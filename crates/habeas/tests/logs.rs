@@ -96,6 +96,8 @@ struct Secrets(BTreeSet<String>);
 impl Secrets {
     fn text(&mut self, text: &str) {
         self.0.insert(text.to_owned());
+        // A body that is logged as the bytes that it is.
+        self.0.insert(format!("{:?}", text.as_bytes()).trim_matches(['[', ']']).to_owned());
         if let Ok(bytes) = hex::decode(text) {
             self.bytes(&bytes);
         }
