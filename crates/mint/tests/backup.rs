@@ -17,6 +17,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use world::{Holder, NOW, Place, code, usd, world};
 
+/// Events of [`played`].
+const EVENTS: u64 = 5;
+
 type Rows = BTreeMap<(Table, Vec<u8>), Vec<u8>>;
 
 fn seed_of(place: &Place) -> MintSeed {
@@ -56,7 +59,12 @@ struct Played {
 }
 
 fn played(place: &Place) -> Played {
-    let mint = place.open(&world());
+    let world = world();
+    world.clock.store(NOW - 3 * 365 * 24 * 3_600, Ordering::SeqCst);
+    let mint = place.open(&world);
+    Holder::new(&mint, 9).collect(&mint, "q-0", &[32]);
+    world.clock.store(NOW, Ordering::SeqCst);
+    assert_eq!(mint.follow_calendar().unwrap().len(), 1, "the keyset of three years ago is closed");
     let mut holder = Holder::new(&mint, 1);
     let mut tokens = holder.collect(&mint, "q-1", &[4, 8, 16]);
     // A witness that nothing asks for is kept all the same.
@@ -70,7 +78,7 @@ fn played(place: &Place) -> Played {
     let mut backup = Vec::new();
     let contents = mint.back_up(&mut backup).unwrap();
     assert_eq!(contents.rows.len(), Table::ALL.len(), "every table has a row: {:?}", contents.rows);
-    assert_eq!((contents.header.made_at, contents.header.last_event), (NOW, 3));
+    assert_eq!((contents.header.made_at, contents.header.last_event), (NOW, EVENTS));
     mint.close();
     Played { swap, unspent, backup, holder }
 }
@@ -102,13 +110,31 @@ on_both_stores! {
                 };
                 assert!(spend().is_ok());
                 assert_eq!(code(spend()), ErrorCode::ProofsSpent);
-                assert_eq!(mint.last_event().unwrap(), 3 + opened);
+                assert_eq!(mint.last_event().unwrap(), EVENTS + opened);
                 other.collect(&mint, &format!("q-{}", 3 + opened), &[1]);
+                assert_eq!(mint.audit().unwrap().totals[&usd()].lapsed, 32);
                 let audit = mint.audit().unwrap();
                 assert!(audit.problems.is_empty(), "{:?}", audit.problems);
                 mint.close();
             }
         }
+    }
+
+    fn a_restored_mint_closes_a_keyset_and_drops_its_rows_as_any_other(place) {
+        let played = played(place);
+        let into = restored(&played.backup, place, place.fresh());
+        let world = world();
+        let mint = into.open(&world);
+        for days in [600, 30] {
+            world.clock.fetch_add(days * 24 * 3_600, Ordering::SeqCst);
+            mint.follow_calendar().unwrap();
+        }
+        mint.close();
+        drop(mint);
+        let left = rows(&*into.store());
+        assert!(!left.keys().any(|(table, _)| [Table::Signed, Table::Spent, Table::Witnesses].contains(table)));
+        let audit = into.open(&world).audit().unwrap();
+        assert!(audit.problems.is_empty(), "{:?}", audit.problems);
     }
 
     fn a_backup_beside_load_is_of_one_moment(place) {
