@@ -89,8 +89,8 @@ fn a_row_changed_in_any_column_of_any_table_is_named() {
         }
     }
     assert!(tried > 60, "only {tried} columns");
-    // Nothing was locked here; crates/mint/tests/mint.rs has a witness.
-    for table in Table::ALL.into_iter().filter(|table| *table != Table::Witnesses) {
+    // Nothing was locked and no keyset was closed here; crates/mint/tests has both.
+    for table in Table::ALL.into_iter().filter(|table| ![Table::Witnesses, Table::Closed].contains(table)) {
         attack(&data, &format!("of {}", table.name()), |copied| {
             let seed = MintSeed::open(&copied.join("mint/mint.seed")).unwrap();
             let store = LsmStore::open(&copied.join("mint/store"), &seed).unwrap();
