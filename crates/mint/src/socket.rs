@@ -7,12 +7,11 @@ use std::collections::HashMap;
 use axum::extract::ws::{Message, WebSocket};
 use cashu::Point;
 use cashu::messages::CheckStateRequest;
-use serde::Deserialize;
+use cashu::subscription::{BAD_PARAMS, Command, Request, Watch};
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 
 use crate::changes::Changed;
-use crate::rules::LOOKUPS_MAX;
 use crate::store::Method;
 use crate::{Mint, MintError};
 
@@ -20,31 +19,6 @@ use crate::{Mint, MintError};
 const SUBSCRIPTIONS_MAX: usize = 64;
 /// The longest message that is read: a thousand points.
 pub const MESSAGE_MAX_LEN: usize = 128 * 1024;
-/// The longest subscription id that is kept; a UUID has 36.
-const ID_MAX_LEN: usize = 128;
-
-#[derive(Deserialize)]
-struct Request {
-    id: Value,
-    method: String,
-    #[serde(default)]
-    params: Value,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Subscribe {
-    kind: String,
-    filters: Vec<String>,
-    sub_id: String,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Unsubscribe {
-    sub_id: String,
-}
-
 /// One thing that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Watched {
@@ -52,11 +26,6 @@ enum Watched {
     MeltQuote(String),
     Proof(Point),
 }
-
-/// JSON-RPC error codes.
-const PARSE: i64 = -32_700;
-const NO_METHOD: i64 = -32_601;
-const BAD_PARAMS: i64 = -32_602;
 
 /// Serves one connection until the other side closes it.
 pub async fn serve(mut socket: WebSocket, mint: Mint) {
@@ -86,46 +55,42 @@ pub async fn serve(mut socket: WebSocket, mint: Mint) {
 
 /// The answer to a request, followed by the current state of what was subscribed to.
 async fn answer(mint: &Mint, watching: &mut HashMap<String, Vec<Watched>>, text: &str) -> Vec<Value> {
-    let Ok(request) = serde_json::from_str::<Request>(text) else {
-        return vec![error(&Value::Null, PARSE, "this is not a JSON-RPC request")];
+    let Request { id, command } = match Request::parse(text) {
+        Ok(request) => request,
+        Err(refusal) => return vec![error(&refusal.id, refusal.code, refusal.message)],
     };
-    match request.method.as_str() {
-        "subscribe" => {
-            let Ok(subscribe) = serde_json::from_value::<Subscribe>(request.params) else {
-                return vec![error(&request.id, BAD_PARAMS, "subscribe takes kind, filters and subId")];
+    match command {
+        Command::Subscribe { sub_id, watch } => {
+            let Some(watched) = watched_by(watch) else {
+                return vec![error(&id, BAD_PARAMS, "this mint has no such method")];
             };
-            let Some(watched) = watched_by(&subscribe) else {
-                return vec![error(&request.id, BAD_PARAMS, "there is no such kind, or a filter can't be read")];
-            };
-            if watching.len() >= SUBSCRIPTIONS_MAX || watching.contains_key(&subscribe.sub_id) {
-                return vec![error(&request.id, BAD_PARAMS, "too many subscriptions, or this subId is in use")];
+            if watching.len() >= SUBSCRIPTIONS_MAX || watching.contains_key(&sub_id) {
+                return vec![error(&id, BAD_PARAMS, "too many subscriptions, or this subId is in use")];
             }
-            watching.insert(subscribe.sub_id.clone(), watched.clone());
-            let mut answers = vec![accepted(&request.id, &subscribe.sub_id)];
-            let only = HashMap::from([(subscribe.sub_id, watched)]);
+            watching.insert(sub_id.clone(), watched.clone());
+            let mut answers = vec![accepted(&id, &sub_id)];
+            let only = HashMap::from([(sub_id, watched)]);
             answers.extend(notifications(mint, &only, |_| true).await);
             answers
         }
-        "unsubscribe" => match serde_json::from_value::<Unsubscribe>(request.params) {
-            Ok(Unsubscribe { sub_id }) if watching.remove(&sub_id).is_some() => vec![accepted(&request.id, &sub_id)],
-            _ => vec![error(&request.id, BAD_PARAMS, "there is no such subscription")],
-        },
-        _ => vec![error(&request.id, NO_METHOD, "the methods are subscribe and unsubscribe")],
+        Command::Unsubscribe { sub_id } if watching.remove(&sub_id).is_some() => vec![accepted(&id, &sub_id)],
+        Command::Unsubscribe { .. } => vec![error(&id, BAD_PARAMS, "there is no such subscription")],
     }
 }
 
-fn watched_by(subscribe: &Subscribe) -> Option<Vec<Watched>> {
-    if subscribe.filters.len() > LOOKUPS_MAX || subscribe.sub_id.len() > ID_MAX_LEN {
-        return None;
+fn watched_by(watch: Watch) -> Option<Vec<Watched>> {
+    let quotes = |method, ids: Vec<String>| ids.into_iter().map(|id| Watched::MintQuote(method, id)).collect();
+    match watch {
+        Watch::Proofs(ys) => Some(ys.into_iter().map(Watched::Proof).collect()),
+        Watch::MintQuotes { method, ids } => match method.as_str() {
+            "entitlement" => Some(quotes(Method::Entitlement, ids)),
+            "sandbox" => Some(quotes(Method::Sandbox, ids)),
+            _ => None,
+        },
+        Watch::MeltQuotes { method, ids } => {
+            (method == "settlement").then(|| ids.into_iter().map(Watched::MeltQuote).collect())
+        }
     }
-    let watched = |filter: &String| match subscribe.kind.as_str() {
-        "proof_state" => filter.parse().ok().map(Watched::Proof),
-        "entitlement_mint_quote" => Some(Watched::MintQuote(Method::Entitlement, filter.clone())),
-        "sandbox_mint_quote" => Some(Watched::MintQuote(Method::Sandbox, filter.clone())),
-        "settlement_melt_quote" => Some(Watched::MeltQuote(filter.clone())),
-        _ => None,
-    };
-    subscribe.filters.iter().map(watched).collect()
 }
 
 fn is_about(changed: &Changed, watched: &Watched) -> bool {
