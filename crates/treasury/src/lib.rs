@@ -3,12 +3,13 @@
 //! In scope: the journal, bank statements (camt.053.001.08), payment files (pain.001.001.09), merchants, totals and their audit.
 //! Out of scope: people (it has no type for one), tokens, and bank connections (files go in and out).
 //!
-//! In the order in which money passes: [`statement`] (a deposit arrives) → [`ledger`] (funds are committed, issued, redeemed) →
+//! In the order in which money passes: [`camt053`] and [`statement`] (a deposit arrives) → [`ledger`] (funds are committed, issued, redeemed) →
 //! [`settlement`] (merchants are paid) → [`audit`]. Beside them: [`money`], [`bank`] (a pretended bank, for demonstrations) and [`api`].
 
 pub mod api;
 pub mod audit;
 pub mod bank;
+pub mod camt053;
 pub mod ledger;
 pub mod money;
 pub mod settlement;

@@ -1,16 +1,11 @@
 //! Bank statements, ISO 20022 camt.053.001.08: deposits for programmes, and confirmations of payments to merchants.
 
-use quick_xml::de::from_str;
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
 
 use crate::TreasuryError;
+use crate::camt053::{Parsed, parse};
 use crate::ledger::{Movement, Treasury, balance, book, booked};
-use crate::money::{exponent, parse_minor};
-
-/// The largest statement that is read: a day of a hundred thousand entries.
-const STATEMENT_MAX_LEN: usize = 64 * 1024 * 1024;
-const NAMESPACE: &str = "urn:iso:std:iso:20022:tech:xsd:camt.053.001.08";
 
 /// What an import booked.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,130 +20,6 @@ pub struct Imported {
     pub confirmed_minor: u64,
     /// References of entries that match nothing: a person must look at them.
     pub unmatched: Vec<String>,
-}
-
-#[derive(Deserialize)]
-struct Document {
-    #[serde(rename = "@xmlns")]
-    namespace: String,
-    #[serde(rename = "BkToCstmrStmt")]
-    message: Message,
-}
-
-#[derive(Deserialize)]
-struct Message {
-    #[serde(rename = "Stmt")]
-    statement: Statement,
-}
-
-#[derive(Deserialize)]
-struct Statement {
-    #[serde(rename = "Id")]
-    id: String,
-    #[serde(rename = "Bal", default)]
-    balances: Vec<Balance>,
-    #[serde(rename = "Ntry", default)]
-    entries: Vec<Entry>,
-}
-
-#[derive(Deserialize)]
-struct Balance {
-    #[serde(rename = "Tp")]
-    kind: BalanceKind,
-    #[serde(rename = "Amt")]
-    amount: Amount,
-    #[serde(rename = "CdtDbtInd")]
-    direction: String,
-}
-
-#[derive(Deserialize)]
-struct BalanceKind {
-    #[serde(rename = "CdOrPrtry")]
-    code: Code,
-}
-
-#[derive(Deserialize)]
-struct Code {
-    #[serde(rename = "Cd")]
-    code: String,
-}
-
-#[derive(Deserialize)]
-struct Amount {
-    #[serde(rename = "@Ccy")]
-    currency: String,
-    #[serde(rename = "$text")]
-    value: String,
-}
-
-#[derive(Deserialize)]
-struct Entry {
-    #[serde(rename = "NtryRef")]
-    reference: Option<String>,
-    #[serde(rename = "Amt")]
-    amount: Amount,
-    #[serde(rename = "CdtDbtInd")]
-    direction: String,
-    #[serde(rename = "Sts")]
-    status: Code,
-    #[serde(rename = "NtryDtls")]
-    details: Option<Details>,
-}
-
-#[derive(Deserialize)]
-struct Details {
-    #[serde(rename = "TxDtls", default)]
-    transactions: Vec<TransactionDetails>,
-}
-
-#[derive(Deserialize)]
-struct TransactionDetails {
-    #[serde(rename = "Refs")]
-    references: Option<References>,
-    #[serde(rename = "RmtInf")]
-    remittance: Option<Remittance>,
-}
-
-#[derive(Deserialize)]
-struct References {
-    #[serde(rename = "EndToEndId")]
-    end_to_end: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Remittance {
-    #[serde(rename = "Ustrd", default)]
-    text: Vec<String>,
-    #[serde(rename = "Strd")]
-    structured: Option<Structured>,
-}
-
-#[derive(Deserialize)]
-struct Structured {
-    #[serde(rename = "CdtrRefInf")]
-    creditor: Option<CreditorReference>,
-}
-
-#[derive(Deserialize)]
-struct CreditorReference {
-    #[serde(rename = "Ref")]
-    reference: Option<String>,
-}
-
-/// An entry as far as it matters here.
-struct Booking {
-    reference: String,
-    amount_minor: u64,
-    credit: bool,
-    /// The end-to-end id and the remittance references, whichever there are.
-    keys: Vec<String>,
-}
-
-/// A statement that was read and adds up.
-struct Parsed {
-    id: String,
-    unit: String,
-    bookings: Vec<Booking>,
 }
 
 impl Treasury {
@@ -247,69 +118,4 @@ fn find_payment<'a>(
         }
     }
     Ok(None)
-}
-
-/// Reads a statement and checks that it adds up. The error is a sentence without the document's contents.
-fn parse(xml: &[u8]) -> Result<Parsed, String> {
-    if xml.len() > STATEMENT_MAX_LEN {
-        return Err("it is larger than 64 MiB".into());
-    }
-    let text = std::str::from_utf8(xml).map_err(|_| "it is not UTF-8".to_owned())?;
-    if text.contains("<!DOCTYPE") || text.contains("<!ENTITY") {
-        return Err("it declares entities, which no bank statement does".into());
-    }
-    let document: Document = from_str(text).map_err(|_| "it is not a camt.053 document".to_owned())?;
-    if document.namespace != NAMESPACE {
-        return Err("it is not camt.053.001.08".into());
-    }
-    let statement = document.message.statement;
-    let balance_of = |code: &str| statement.balances.iter().find(|balance| balance.kind.code.code == code);
-    let (opening, closing) =
-        balance_of("OPBD").zip(balance_of("CLBD")).ok_or("it lacks the opening or the closing balance")?;
-    let currency = &opening.amount.currency;
-    let unit = currency.to_ascii_lowercase();
-    let exponent = exponent(&unit).ok_or("its currency is not known here")?;
-    let minor = |amount: &Amount| -> Result<u64, String> {
-        if amount.currency != *currency {
-            return Err("it mixes currencies".into());
-        }
-        parse_minor(amount.value.trim(), exponent).ok_or_else(|| "it has an amount that is not one".into())
-    };
-    let signed = |amount: &Amount, direction: &str| -> Result<i128, String> {
-        match direction {
-            "CRDT" => Ok(i128::from(minor(amount)?)),
-            "DBIT" => Ok(-i128::from(minor(amount)?)),
-            _ => Err("it has an entry that is neither credit nor debit".into()),
-        }
-    };
-    let mut sum = signed(&opening.amount, &opening.direction)?;
-    let mut bookings = Vec::new();
-    for (number, entry) in statement.entries.iter().enumerate() {
-        if entry.status.code != "BOOK" {
-            continue;
-        }
-        sum += signed(&entry.amount, &entry.direction)?;
-        let mut keys = Vec::new();
-        for details in entry.details.iter().flat_map(|details| &details.transactions) {
-            keys.extend(details.references.iter().filter_map(|references| references.end_to_end.clone()));
-            if let Some(remittance) = &details.remittance {
-                keys.extend(remittance.text.iter().map(|text| text.trim().to_owned()));
-                let structured = remittance.structured.as_ref().and_then(|structured| structured.creditor.as_ref());
-                keys.extend(structured.and_then(|creditor| creditor.reference.clone()));
-            }
-        }
-        bookings.push(Booking {
-            reference: entry.reference.clone().unwrap_or_else(|| format!("entry {}", number + 1)),
-            amount_minor: minor(&entry.amount)?,
-            credit: entry.direction == "CRDT",
-            keys,
-        });
-    }
-    if sum != signed(&closing.amount, &closing.direction)? {
-        return Err("its closing balance is not its opening balance with its entries".into());
-    }
-    if bookings.iter().any(|booking| booking.amount_minor == 0) {
-        return Err("it has an entry of zero".into());
-    }
-    Ok(Parsed { id: statement.id, unit, bookings })
 }
