@@ -4,16 +4,24 @@
 
 mod world;
 
-use cashu::messages::SwapRequest;
-use cashu::{Amount, quote};
-use mint::Mint;
+use std::sync::atomic::Ordering;
+
+use cashu::messages::{
+    CheckStateRequest, MeltQuoteRequest, MeltRequest, MintBatchRequest, RestoreRequest, SwapRequest,
+};
+use cashu::{Amount, ErrorCode, quote};
+use futures_util::{SinkExt, StreamExt};
+use mint::rules::LOOKUPS_MAX;
+use mint::store::Method;
+use mint::{Mint, socket};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use world::{Holder, Place, mint_request, order, quote_key, usd, world};
+use tokio_tungstenite::tungstenite::Message;
+use world::{Holder, Place, code, mint_request, order, quote_key, usd, world};
 
 /// A mint that is served, and a connection to it.
 struct Served {
@@ -96,6 +104,17 @@ fn each_gets_its_code_and_changes_nothing() {
         ("a long secret", with(&|r| r["inputs"][0]["secret"] = "x".repeat(2_000).into()), 10_001),
         ("a keyset id of no version", with(&|r| r["inputs"][0]["id"] = "ff".repeat(33).into()), 10_001),
         ("sums that overflow", with(&|r| r["outputs"][0]["amount"] = u64::MAX.into()), 11_006),
+        (
+            "inputs that overflow",
+            with(&|r| {
+                for input in 0..2 {
+                    r["inputs"][input]["amount"] = u64::MAX.into()
+                }
+            }),
+            11_006,
+        ),
+        ("the same input twice", with(&|r| r["inputs"][1] = r["inputs"][0].clone()), 11_007),
+        ("the same output twice", with(&|r| r["outputs"][1] = r["outputs"][0].clone()), 11_008),
         ("an amount of zero", with(&|r| r["outputs"][0]["amount"] = 0.into()), 11_006),
         ("an unknown keyset", with(&|r| r["outputs"][0]["id"] = format!("01{}", "11".repeat(32)).into()), 12_001),
         ("unbalanced", with(&|r| drop(r["outputs"].as_array_mut().unwrap().pop())), 11_005),
@@ -106,6 +125,32 @@ fn each_gets_its_code_and_changes_nothing() {
         assert_eq!((status, told["code"].as_u64()), (400, Some(code)), "{name}: {answer}");
         assert_eq!(served.sums(), before, "{name}");
     }
+    // The same for whatever else is read: what nests deep, is no JSON, or names no point.
+    let deep = [vec![b'['; 100_000], vec![b']'; 100_000]].concat();
+    let paths = [
+        "/v1/mint/entitlement",
+        "/v1/mint/entitlement/batch",
+        "/v1/mint/quote/entitlement",
+        "/v1/mint/quote/entitlement/check",
+        "/v1/melt/quote/settlement",
+        "/v1/melt/settlement",
+        "/v1/checkstate",
+        "/v1/restore",
+    ];
+    let mut unreadable: Vec<(&str, Vec<u8>)> = paths.iter().map(|path| (*path, deep.clone())).collect();
+    unreadable.extend(paths.iter().map(|path| (*path, b"{\"".to_vec())));
+    for point in [&infinity, &off_curve] {
+        let mut output = good["outputs"][0].clone();
+        output["B_"] = point.as_str().into();
+        unreadable.push(("/v1/checkstate", json!({"Ys": [point]}).to_string().into()));
+        unreadable.push(("/v1/restore", json!({"outputs": [output]}).to_string().into()));
+        unreadable.push(("/v1/mint/entitlement", json!({"quote": "q-1", "outputs": [output]}).to_string().into()));
+    }
+    for (path, body) in unreadable {
+        let (status, answer) = served.post(path, &body);
+        let told: Value = serde_json::from_str(&answer).unwrap_or_default();
+        assert_eq!((status, told["code"].as_u64()), (400, Some(10_001)), "{path}: {answer}");
+    }
     // More than the mint reads at all.
     assert_eq!(served.post("/v1/swap", &vec![b' '; 3 * 1024 * 1024]).0, 413);
     assert_eq!(served.post("/v1/mint/nonsense", b"{}").0, 400);
@@ -113,6 +158,77 @@ fn each_gets_its_code_and_changes_nothing() {
     assert_eq!(served.sums(), before);
     assert_eq!(served.post("/v1/swap", good.to_string().as_bytes()).0, 200, "the honest one still works");
     assert!(served.place.path().exists());
+}
+
+on_both_stores! {
+    /// What the tests of the rules (`mint.rs`) leave out: sums at the edge, limits of lookups, times, and outputs that were signed.
+    fn limits_and_times_hold_and_a_refusal_changes_nothing(place) {
+        let world = world();
+        let mint = place.open(&world);
+        let mut holder = Holder::new(&mint, 1);
+        let tokens = holder.collect(&mint, "q-1", &[4, 8]);
+        let (_, signed_before) = Holder::new(&mint, 1).outputs(&[4, 8]);
+        order(&mint, "q-2", 12);
+        order(&mint, "q-3", u64::MAX);
+        order(&mint, "q-4", u64::MAX);
+        let melt = mint.request_melt_quote(&MeltQuoteRequest { request: "m-1:12".into(), unit: usd() }).unwrap();
+        let huge = MeltQuoteRequest { request: format!("m-1:{}", u64::MAX), unit: usd() };
+        let huge = mint.request_melt_quote(&huge).unwrap();
+        let sums = || {
+            let audit = mint.audit().unwrap();
+            assert!(audit.problems.is_empty(), "{:?}", audit.problems);
+            let totals = &audit.totals[&usd()];
+            (totals.signed, totals.spent, totals.issued)
+        };
+        let before = sums();
+
+        let again = mint_request("q-2", signed_before.clone());
+        assert_eq!(code(mint.mint(Method::Entitlement, &again)), ErrorCode::OutputsSigned);
+        let (_, fresh) = holder.outputs(&[4, 8]);
+        assert_eq!(code(mint.mint(Method::Entitlement, &mint_request("q-3", fresh.clone()))), ErrorCode::Unbalanced);
+        let quotes = ["q-3", "q-4"].map(str::to_owned);
+        let signatures = quotes.iter().map(|id| Some(quote::sign(id, &fresh, &quote_key(), &[0; 32]))).collect();
+        let overflowing = MintBatchRequest {
+            quotes: quotes.into(),
+            quote_amounts: None,
+            outputs: fresh.clone(),
+            signatures: Some(signatures),
+        };
+        assert_eq!(code(mint.mint_batch(Method::Entitlement, &overflowing)), ErrorCode::AmountOutOfRange);
+        let redeem = |quote: &str| MeltRequest { quote: quote.into(), inputs: tokens.clone(), outputs: Vec::new() };
+        assert_eq!(code(mint.melt(&redeem(&huge.quote))), ErrorCode::Unbalanced);
+        assert_eq!(code(mint.melt(&redeem("never made"))), ErrorCode::QuoteNotPaid);
+        let ys = vec![tokens[0].secret.y(); LOOKUPS_MAX + 1];
+        assert_eq!(code(mint.check_state(&CheckStateRequest { ys })), ErrorCode::TooManyInputs);
+        let outputs = vec![fresh[0].clone(); LOOKUPS_MAX + 1];
+        assert_eq!(code(mint.restore(&RestoreRequest { outputs })), ErrorCode::TooManyOutputs);
+        world.clock.store(melt.expiry, Ordering::SeqCst);
+        assert_eq!(code(mint.melt(&redeem(&melt.quote))), ErrorCode::QuoteExpired);
+        assert_eq!(sums(), before);
+
+        // All that was refused is still there: the quote and the tokens, up to the quote's last second.
+        mint.mint(Method::Entitlement, &mint_request("q-2", fresh)).unwrap();
+        world.clock.store(melt.expiry - 1, Ordering::SeqCst);
+        mint.melt(&redeem(&melt.quote)).unwrap();
+        assert_eq!(sums().1, 12);
+    }
+}
+
+/// A message longer than a mint reads ends the connection that sent it, and no other.
+#[test]
+fn a_huge_message_ends_its_own_socket() {
+    let served = Served::new();
+    served.runtime.block_on(async {
+        let connect =
+            async || tokio_tungstenite::connect_async(format!("ws://{}/v1/ws", served.address)).await.unwrap().0;
+        let (mut hostile, mut other) = (connect().await, connect().await);
+        // It may be refused while it is still being sent.
+        let _ = hostile.send(Message::text(" ".repeat(socket::MESSAGE_MAX_LEN + 1))).await;
+        assert!(!matches!(hostile.next().await, Some(Ok(Message::Text(_)))), "nothing is answered");
+        other.send(Message::text("[".repeat(100_000))).await.unwrap();
+        let answer = other.next().await.unwrap().unwrap();
+        assert!(answer.to_text().unwrap().contains("-32700"), "{answer}");
+    });
 }
 
 #[test]
