@@ -121,7 +121,7 @@ for (const sigFlag of ['SIG_INPUTS', 'SIG_ALL']) {
 const { hash, preimage } = createHTLCHash();
 const hashed = await lock(held, { pubkey: minePublic, hashlock: hash });
 await refused(10001, take(hashed, { privkey: mine }), 'tokens locked to a hash, without the preimage');
-held = await take(hashed.map((proof) => ({ ...proof, witness: JSON.stringify({ preimage }) })), { privkey: mine });
+held = await take(hashed.map((proof) => ({ ...proof, witness: { preimage } })), { privkey: mine });
 assert.equal(amountOf(held), half);
 const [revealed] = await wallet.checkProofsStates(hashed);
 assert.equal(JSON.parse(revealed.witness).preimage, preimage);
