@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench bench-mint faults
+.PHONY: help setup demo test lint fuzz bench bench-mint faults
 
 PEOPLE := $(firstword $(wildcard ../shared/data/febrl/dataset3.csv) examples/people.csv)
 
@@ -24,14 +24,19 @@ demo: ## play a whole programme, from enrolment to settlement, and check every s
 test: lint ## all tests; a failed one fails the command
 	@echo "== unit and integration tests"
 	cargo test --workspace --quiet
+	@$(MAKE) --no-print-directory fuzz
 	@echo "== third-party clients against a running habeas"
 	scripts/clients.sh
 
 lint: setup ## formatting, clippy, the architecture's rules, licences
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	cargo clippy --workspace --all-targets --features fuzz/engine --quiet -- -D warnings
 	scripts/architecture.py
 	cargo deny --log-level error check bans licenses sources
+
+fuzz: ## hostile bytes for every parser, guided by coverage; FUZZ_SECONDS=8 is the time of each, FUZZ_SEED repeats a run
+	@echo "== fuzzing every parser that reads bytes from outside"
+	@scripts/fuzz.sh
 
 faults: ## the long form of the fault tests: races and kills in the numbers that the guarantees name; some ten minutes
 	RACES=10000 cargo test -p mint --test races -- --nocapture

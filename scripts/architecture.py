@@ -19,6 +19,8 @@ CLIENTS = {"wallet", "terminal"}
 BINARY = {"habeas"}
 # Measures any mint from outside; fills our own store.
 TOOLS = {"load"}
+# Plays hostile bytes to every parser.
+FUZZ = {"fuzz"}
 
 ALLOWED = {
     **{crate: set() for crate in PROTOCOLS | ARITHMETIC | STORAGE},
@@ -32,6 +34,7 @@ ALLOWED = {
     "terminal": {"cashu", "wallet"},
     "habeas": PROTOCOLS | SERVICES | CLIENTS,
     **{tool: {"cashu", "mint"} | ARITHMETIC for tool in TOOLS},
+    **{tool: PROTOCOLS | {"treasury", "wallet"} for tool in FUZZ},
 }
 
 

@@ -203,3 +203,24 @@ fn a_verifier_that_we_did_not_write_agrees() {
     let other_folder = tempfile::tempdir().unwrap();
     assert!(third_party(&response, &ask, self::issuer(other_folder.path()).root()).is_err());
 }
+
+/// `cargo test -p credential --test credential -- --ignored` writes `fuzz/fixtures` again: certificates, a credential and a
+/// presentation, all of them public. The keys are thrown away.
+#[test]
+#[ignore = "writes files of the repository: after a change of the credential's format"]
+fn the_fuzz_fixtures() {
+    let keys = tempfile::tempdir().unwrap();
+    let (issuer, device) = (issuer(keys.path()), device());
+    let credential = issued(&issuer, &device);
+    let response = present(&credential, &device, &request(&["given_name", "age_over_60"])).unwrap();
+    let signer = std::fs::read(keys.path().join("keys/document-signer.cert.der")).unwrap();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/fixtures");
+    for (name, bytes) in [
+        ("root.der", issuer.root()),
+        ("signer.der", signer.as_slice()),
+        ("credential.cbor", credential.as_slice()),
+        ("response.cbor", response.as_slice()),
+    ] {
+        std::fs::write(folder.join(name), bytes).unwrap();
+    }
+}

@@ -1,0 +1,87 @@
+//! CBOR, credentials and presentations, around one genuine presentation (`fixtures`, written by the tests of the crate `credential`).
+
+use std::sync::OnceLock;
+
+use ciborium::Value;
+use jiff::Timestamp;
+use mdoc::DOC_TYPE;
+use mdoc::cbor::{self, Sign1, SigningKey, decode, encode, field};
+use mdoc::present::present;
+use mdoc::transcript::PresentationRequest;
+use mdoc::verify::{Disclosed, verify, verify_chain};
+
+const ROOT: &[u8] = include_bytes!("../fixtures/root.der");
+const SIGNER: &[u8] = include_bytes!("../fixtures/signer.der");
+const CREDENTIAL: &[u8] = include_bytes!("../fixtures/credential.cbor");
+const RESPONSE: &[u8] = include_bytes!("../fixtures/response.cbor");
+/// When the presentation was made: 2026-11-23T12:00:00Z.
+const NOW: i64 = 1_795_435_200;
+
+fn request() -> PresentationRequest {
+    PresentationRequest {
+        client_id: "x509_san_dns:clinic.example".into(),
+        response_uri: "https://clinic.example/response".into(),
+        nonce: "n-0S6_WzA2Mj".into(),
+        doc_type: DOC_TYPE.into(),
+        elements: vec!["given_name".into(), "age_over_60".into()],
+    }
+}
+
+fn device() -> &'static SigningKey {
+    static KEY: OnceLock<SigningKey> = OnceLock::new();
+    KEY.get_or_init(|| SigningKey::from_pkcs8(&SigningKey::generate_pkcs8().expect("randomness")).expect("a key"))
+}
+
+/// What the genuine presentation discloses.
+fn disclosed() -> Disclosed {
+    Disclosed::from([("given_name".into(), Value::from("Adaline")), ("age_over_60".into(), Value::Bool(true))])
+}
+
+/// CBOR is written and read again as the same. A presentation is verified as the genuine one, or not at all; a certificate chains to
+/// the root with the genuine key, or not at all; a credential discloses what is asked and nothing else.
+pub fn mdoc(data: &[u8]) -> bool {
+    let now = Timestamp::from_second(NOW).expect("a time");
+    if let Ok(point) = verify_chain(data, ROOT, now) {
+        assert_eq!(Ok(point), verify_chain(SIGNER, ROOT, now), "the root signed one key");
+        return true;
+    }
+    let Ok(value) = decode(data) else { return false };
+    let written = encode(&value);
+    // Compared as bytes: NaN is not itself.
+    assert_eq!(decode(&written).map(|again| encode(&again)), Ok(written), "what is written is read again");
+    let _ = Sign1::parse(&value);
+    let _ = cbor::point_of(&value);
+    if let Ok(shown) = verify(data, &request(), ROOT, now) {
+        assert_eq!(shown, disclosed(), "what was signed, and nothing else");
+    }
+    if let Ok(response) = present(data, device(), &request()) {
+        let response = decode(&response).expect("our own response");
+        let documents = field(&response, "documents").expect("documents").as_array().expect("a list");
+        let namespaces =
+            field(field(&documents[0], "issuerSigned").expect("signed"), "nameSpaces").expect("namespaces");
+        let items = field(namespaces, DOC_TYPE).expect("ours").as_array().expect("items");
+        assert_eq!(items.len(), 2, "as many as were asked for");
+    }
+    true
+}
+
+/// The genuine presentation, the credential, the signer's certificate, and small pieces.
+pub fn mdoc_seeds() -> Vec<Vec<u8>> {
+    let key = cbor::cose_key(device().public_point()).expect("a point");
+    let signed = cbor::sign1(device(), b"payload", true, Vec::new()).expect("a signature");
+    vec![RESPONSE.into(), CREDENTIAL.into(), SIGNER.into(), encode(&key), encode(&signed), vec![0xf9, 0x7e, 0x00]]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise the property on presentations would hold for a verifier that takes none.
+    #[test]
+    fn the_genuine_presentation_is_taken() {
+        let now = Timestamp::from_second(NOW).unwrap();
+        assert_eq!(verify(RESPONSE, &request(), ROOT, now), Ok(disclosed()));
+        assert!(verify_chain(SIGNER, ROOT, now).is_ok());
+        assert!(present(CREDENTIAL, device(), &request()).is_ok());
+    }
+}

@@ -1,0 +1,113 @@
+//! What people hand to one another as text: tokens, payment requests, offers.
+//!
+//! Behind each text is base64, where one changed letter shifts all that follows; so these targets also take the inner CBOR or JSON and
+//! wrap it themselves.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use cashu::payment_request::{PaymentPayload, PaymentRequest};
+use cashu::token::Token;
+use cashu::{Amount, Unit};
+use wallet::holder::Offer;
+
+use crate::json::{proofs, same_again};
+use crate::vectors;
+
+/// The input as a text, or wrapped into one: `prefix` and the base64 of the input.
+fn wrapped(data: &[u8], shown: &str, prefix: &str) -> Option<String> {
+    match std::str::from_utf8(data) {
+        Ok(text) if text.trim_start().starts_with(shown) => Some(text.to_owned()),
+        _ if data.starts_with(shown.as_bytes()) => None,
+        _ => Some(format!("{prefix}{}", URL_SAFE_NO_PAD.encode(data))),
+    }
+}
+
+/// The inner bytes of `prefix` and base64.
+fn inner(text: &str, prefix: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode(text.strip_prefix(prefix)?.trim_end_matches('=')).ok()
+}
+
+/// Tokens: text, or the CBOR of `cashuB`, or the JSON of `cashuA`.
+///
+/// What is read is written and read again as the same; the amount is the sum, or none; an id that is not known in full is never guessed.
+pub fn token(data: &[u8]) -> bool {
+    let prefix = if data.starts_with(b"{") { "cashuA" } else { "cashuB" };
+    let Some(token) = wrapped(data, "cashu", prefix).and_then(|text| Token::decode(&text).ok()) else { return false };
+    let text = token.encode();
+    assert!(text.starts_with("cashuB"));
+    assert_eq!(Token::decode(&text).as_ref(), Ok(&token), "what is written is read again");
+    let amount = token.amount();
+    let Ok(proofs) = token.clone().into_proofs(&[]) else { return true };
+    let sum: u128 = proofs.iter().map(|proof| u128::from(proof.amount.minor())).sum();
+    assert_eq!(amount.map(|amount| u128::from(amount.minor())), Some(sum).filter(|sum| *sum <= u64::MAX.into()));
+    let known: Vec<_> = proofs.iter().map(|proof| proof.id).collect();
+    assert_eq!(token.into_proofs(&known).as_ref(), Ok(&proofs), "full ids need no help");
+    true
+}
+
+/// The published tokens, two of ours, and what is inside them.
+pub fn token_seeds() -> Vec<Vec<u8>> {
+    let unit: Unit = "usd".parse().expect("a unit");
+    let ours = Token::new("https://mint.example", unit, Some("for bread".into()), proofs()).encode();
+    let mut seeds = vectors::lines(&["cashuA", "cashuB"]);
+    seeds.retain(|seed| token(seed));
+    let version_3 = serde_json::json!({"token": [{"mint": "https://mint.example", "proofs": proofs()}], "unit": "usd"});
+    seeds.extend([ours.into_bytes(), version_3.to_string().into_bytes()]);
+    let inside = |seed: &Vec<u8>| {
+        let text = std::str::from_utf8(seed).ok()?;
+        inner(text, "cashuB").or_else(|| inner(text, "cashuA"))
+    };
+    seeds.extend(seeds.iter().filter_map(inside).collect::<Vec<_>>());
+    seeds
+}
+
+/// Payment requests (text, or the CBOR inside), and the payment that answers one (JSON).
+pub fn payment_request(data: &[u8]) -> bool {
+    if data.starts_with(b"{") {
+        return same_again::<PaymentPayload>(data);
+    }
+    let text = wrapped(data, "creq", "creqA");
+    let Some(request) = text.and_then(|text| PaymentRequest::decode(&text).ok()) else { return false };
+    assert!(request.amount.is_none() || request.unit.is_some(), "an amount has a unit");
+    assert_eq!(PaymentRequest::decode(&request.encode()).as_ref(), Ok(&request), "what is written is read again");
+    true
+}
+
+/// The published requests and what is inside them, and a payment.
+pub fn payment_request_seeds() -> Vec<Vec<u8>> {
+    let unit: Unit = "usd".parse().expect("a unit");
+    let ours =
+        PaymentRequest { amount: Some(Amount::new(1250)), unit: Some(unit.clone()), ..PaymentRequest::default() };
+    let mut seeds = vectors::lines(&["creqA"]);
+    seeds.push(ours.encode().into_bytes());
+    let inside = |seed: &Vec<u8>| inner(std::str::from_utf8(seed).ok()?, "creqA");
+    seeds.extend(seeds.iter().filter_map(inside).collect::<Vec<_>>());
+    let payment = PaymentPayload {
+        id: Some("b7a9".into()),
+        memo: None,
+        mint: "https://mint.example".into(),
+        unit,
+        proofs: proofs(),
+    };
+    seeds.push(serde_json::to_vec(&payment).expect("plain data"));
+    seeds
+}
+
+/// Offers: text, or the JSON inside.
+pub fn offer(data: &[u8]) -> bool {
+    let text = wrapped(data, "habeas-offer:", "habeas-offer:");
+    let Some(offer) = text.and_then(|text| Offer::decode(&text).ok()) else { return false };
+    // Written out, it may be longer than it was: JSON has shorter ways to leave a field out.
+    assert!(Offer::decode(&offer.encode()).is_ok_and(|again| again == offer), "what is written is read again");
+    true
+}
+
+/// Two offers.
+pub fn offer_seeds() -> Vec<Vec<u8>> {
+    let services = r#"{"mint":"https://a.example","log":"https://a.example/log","log_vkey":"a+1+b""#;
+    let holder = r#","registry":"https://a.example/registry","issuer":"https://a.example/credential"}"#;
+    let with = |services: String| format!(r#"{{"code":"00ff","tag_key":"11","services":{services}}}"#).into_bytes();
+    let inside = with(format!("{services}{holder}"));
+    let text = format!("habeas-offer:{}", URL_SAFE_NO_PAD.encode(&inside));
+    vec![inside, with(format!("{services}}}")), text.into_bytes()]
+}
