@@ -52,6 +52,14 @@ printf '{"mint":"%s","unit":"usd","token":"%s","offer":"%s","merchant":"%s"}' "$
 balance=$("$habeas" wallet balance --wallet "$work/a.json")
 [ "$balance" = "43.83 usd" ] || { echo "the wallet holds $balance, not 43.83 usd" >&2; exit 1; }
 
+# The same with nutshell, the reference wallet: 20.00 go out, change hands there, and come back.
+token=$("$habeas" wallet send 20.00 --wallet "$work/a.json")
+printf '{"mint":"%s","unit":"usd","token":"%s"}' "$mint" "$token" |
+    target/nutshell/bin/python tests/clients/nutshell/client.py | tee "$work/client.log" | grep -v "^cashuB"
+"$habeas" wallet receive "$(tail -1 "$work/client.log")" --wallet "$work/a.json"
+balance=$("$habeas" wallet balance --wallet "$work/a.json")
+[ "$balance" = "43.83 usd" ] || { echo "the wallet holds $balance, not 43.83 usd" >&2; exit 1; }
+
 # Lost and restored from the words alone.
 "$habeas" wallet restore --wallet "$work/b.json" --offer "$offer" --pace-ms 0 \
     --words "$("$habeas" wallet words --wallet "$work/a.json")" 2>/dev/null | grep -q "restored 43.83 usd"

@@ -5,14 +5,19 @@ cd "$(dirname "$0")/.."
 
 need() { command -v "$1" >/dev/null 2>&1; }
 
-# Debian packages: a C compiler for the bundled SQLite and AWS-LC, Python for the checks, PostgreSQL and SoftHSM for the tests.
+# Debian packages: a C compiler for the bundled SQLite and AWS-LC, Python for the checks and one of the clients, PostgreSQL and SoftHSM
+# for the tests, a C++ compiler for the fuzzer's engine.
 missing=()
 need cc || missing+=(gcc libc6-dev)
 need make || missing+=(make)
 need python3 || missing+=(python3)
-# The tests start their own PostgreSQL, and keep keys in a token of software.
-[ "${1:-}" = build ] || [ -d /usr/lib/postgresql ] || missing+=(postgresql)
-[ "${1:-}" = build ] || need softhsm2-util || missing+=(softhsm2)
+if [ "${1:-}" != build ]; then
+    # The tests start their own PostgreSQL, and keep keys in a token of software.
+    [ -d /usr/lib/postgresql ] || missing+=(postgresql)
+    need softhsm2-util || missing+=(softhsm2)
+    need c++ || missing+=(g++)
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     echo "== installing Debian packages: ${missing[*]}"
     sudo=""
@@ -31,6 +36,8 @@ if ! cargo deny --version >/dev/null 2>&1; then
     echo "== compiling cargo-deny (once; some four minutes on two cores)"
     cargo install --locked --quiet cargo-deny@0.20.2
 fi
+
+scripts/nutshell.sh
 
 need node || { echo "the third-party clients need Node 20 or newer: install Debian's nodejs and npm, then run this again" >&2; exit 1; }
 for client in tests/clients/*/package.json; do
