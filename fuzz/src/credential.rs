@@ -37,9 +37,27 @@ fn disclosed() -> Disclosed {
     Disclosed::from([("given_name".into(), Value::from("Adaline")), ("age_over_60".into(), Value::Bool(true))])
 }
 
+/// No CBOR begins with it: what follows are changes of the genuine presentation.
+const CHANGES: u8 = 0xff;
+/// Changes of one input.
+const CHANGES_MAX: usize = 4;
+
+/// The genuine presentation with changes: a place (two bytes), and what is xored in.
+fn changed(changes: &[u8]) -> Vec<u8> {
+    let mut response = RESPONSE.to_vec();
+    for [high, low, value] in changes.as_chunks::<3>().0.iter().take(CHANGES_MAX) {
+        let place = usize::from(u16::from_be_bytes([*high, *low])) % response.len();
+        response[place] ^= value;
+    }
+    response
+}
+
 /// CBOR is written and read again as the same. A presentation is verified as the genuine one, or not at all; a certificate chains to
 /// the root with the genuine key, or not at all; a credential discloses what is asked and nothing else.
 pub fn mdoc(data: &[u8]) -> bool {
+    if let Some((&CHANGES, changes)) = data.split_first() {
+        return mdoc(&changed(changes));
+    }
     let now = Timestamp::from_second(NOW).expect("a time");
     if let Ok(point) = verify_chain(data, ROOT, now) {
         assert_eq!(Ok(point), verify_chain(SIGNER, ROOT, now), "the root signed one key");
@@ -65,11 +83,18 @@ pub fn mdoc(data: &[u8]) -> bool {
     true
 }
 
-/// The genuine presentation, the credential, the signer's certificate, and small pieces.
+/// Changes of each part of the genuine presentation, itself, the credential, the signer's certificate, and small pieces.
 pub fn mdoc_seeds() -> Vec<Vec<u8>> {
     let key = cbor::cose_key(device().public_point()).expect("a point");
     let signed = cbor::sign1(device(), b"payload", true, Vec::new()).expect("a signature");
-    vec![RESPONSE.into(), CREDENTIAL.into(), SIGNER.into(), encode(&key), encode(&signed), vec![0xf9, 0x7e, 0x00]]
+    let change = |place: usize| {
+        let [high, low] = (place as u16).to_be_bytes();
+        vec![CHANGES, high, low, 1]
+    };
+    let changes = (0..RESPONSE.len()).step_by(64).map(change).filter(|changes| mdoc(changes));
+    let pieces =
+        [RESPONSE.into(), CREDENTIAL.into(), SIGNER.into(), encode(&key), encode(&signed), vec![0xf9, 0x7e, 0x00]];
+    pieces.into_iter().chain(changes).collect()
 }
 
 #[cfg(test)]

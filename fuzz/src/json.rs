@@ -89,15 +89,18 @@ pub fn subscription(data: &[u8]) -> bool {
             return false;
         }
     };
-    let strings = |ids: &[String]| ids.to_vec();
+    assert!(request.id.as_str().is_none_or(|id| id.len() <= ID_MAX_LEN));
     let (method, params) = match &request.command {
-        Command::Unsubscribe { sub_id } => ("unsubscribe", json!({"subId": sub_id})),
+        Command::Unsubscribe { sub_id } => {
+            assert!(sub_id.len() <= ID_MAX_LEN);
+            ("unsubscribe", json!({"subId": sub_id}))
+        }
         Command::Subscribe { sub_id, watch } => {
             assert!(sub_id.len() <= ID_MAX_LEN);
             let (kind, filters) = match watch {
                 Watch::Proofs(ys) => ("proof_state".to_owned(), ys.iter().map(Point::to_string).collect()),
-                Watch::MintQuotes { method, ids } => (format!("{method}_mint_quote"), strings(ids)),
-                Watch::MeltQuotes { method, ids } => (format!("{method}_melt_quote"), strings(ids)),
+                Watch::MintQuotes { method, ids } => (format!("{method}_mint_quote"), ids.clone()),
+                Watch::MeltQuotes { method, ids } => (format!("{method}_melt_quote"), ids.clone()),
             };
             assert!(filters.len() <= FILTERS_MAX && filters.iter().all(|filter| filter.len() <= ID_MAX_LEN));
             ("subscribe", json!({"kind": kind, "filters": filters, "subId": sub_id}))
@@ -191,12 +194,16 @@ pub fn mint_answer_seeds() -> Vec<Vec<u8>> {
 
 /// One of each message.
 pub fn subscription_seeds() -> Vec<Vec<u8>> {
+    let at_limit = "x".repeat(ID_MAX_LEN);
     let subscribe = |kind: &str, filters: serde_json::Value| json!({"jsonrpc": "2.0", "id": 1, "method": "subscribe", "params": {"kind": kind, "filters": filters, "subId": "s"}});
     [
         subscribe("proof_state", json!([public(1)])),
         subscribe("bolt11_mint_quote", json!(["q-1", "q-2"])),
         subscribe("settlement_melt_quote", json!([])),
         json!({"jsonrpc": "2.0", "id": "b", "method": "unsubscribe", "params": {"subId": "s"}}),
+        // As long as an id may be: one letter more is refused.
+        json!({"id": at_limit, "method": "unsubscribe", "params": {"subId": at_limit}}),
+        json!({"method": "subscribe", "params": {"kind": "a_mint_quote", "filters": [at_limit], "subId": at_limit}}),
     ]
     .iter()
     .map(|value| value.to_string().into_bytes())

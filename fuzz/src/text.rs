@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cashu::payment_request::{PaymentPayload, PaymentRequest};
 use cashu::token::Token;
-use cashu::{Amount, Unit};
+use cashu::{Amount, Proof, Unit};
 use wallet::holder::Offer;
 
 use crate::json::{proofs, same_again};
@@ -51,8 +51,13 @@ pub fn token_seeds() -> Vec<Vec<u8>> {
     let ours = Token::new("https://mint.example", unit, Some("for bread".into()), proofs()).encode();
     let mut seeds = vectors::lines(&["cashuA", "cashuB"]);
     seeds.retain(|seed| token(seed));
-    let version_3 = serde_json::json!({"token": [{"mint": "https://mint.example", "proofs": proofs()}], "unit": "usd"});
-    seeds.extend([ours.into_bytes(), version_3.to_string().into_bytes()]);
+    let version_3 = |proofs: Vec<Proof>| {
+        let token = serde_json::json!({"token": [{"mint": "https://mint.example", "proofs": proofs}], "unit": "usd"});
+        token.to_string().into_bytes()
+    };
+    // Amounts whose sum does not fit.
+    let too_much = proofs().into_iter().map(|proof| Proof { amount: Amount::new(u64::MAX), ..proof }).collect();
+    seeds.extend([ours.into_bytes(), version_3(proofs()), version_3(too_much)]);
     let inside = |seed: &Vec<u8>| {
         let text = std::str::from_utf8(seed).ok()?;
         inner(text, "cashuB").or_else(|| inner(text, "cashuA"))

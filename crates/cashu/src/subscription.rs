@@ -136,8 +136,8 @@ fn command(method: &str, params: Value) -> Result<Command, (i64, &'static str)> 
             Ok(Command::Subscribe { sub_id, watch })
         }
         "unsubscribe" => match serde_json::from_value(params) {
-            Ok(Unsubscribe { sub_id }) => Ok(Command::Unsubscribe { sub_id }),
-            Err(_) => Err((BAD_PARAMS, "unsubscribe takes subId")),
+            Ok(Unsubscribe { sub_id }) if sub_id.len() <= ID_MAX_LEN => Ok(Command::Unsubscribe { sub_id }),
+            _ => Err((BAD_PARAMS, "unsubscribe takes a subId of at most 128 bytes")),
         },
         _ => Err((NO_METHOD, "the methods are subscribe and unsubscribe")),
     }
