@@ -312,14 +312,17 @@ fn a_mint_whose_seed_is_in_a_token_comes_back_with_that_token_and_no_other() {
     running.stop();
     let before: Value = serde_json::from_str(&good(&["mint", "status", "--json", "--data", &data_text])).unwrap();
 
-    let restore = |more: &[&str]| [&["mint", "restore", "--from", &backup_text, "--data", &data_text], more].concat();
+    let beginning = ["mint", "restore", "--from", &backup_text, "--data", &data_text];
+    fn with<'a>(beginning: [&'a str; 6], way: [&'a str; 2]) -> Vec<&'a str> {
+        beginning.into_iter().chain(way).collect()
+    }
     fs::rename(data.join("mint"), files.path().join("mint.lost")).unwrap();
-    bad(&restore(&["--mint-key", &other]), &["the backup is of mint", "kept with"]);
+    bad(&with(beginning, ["--mint-key", &other]), &["the backup is of mint", "kept with"]);
     let file = files.path().join("a.seed");
     write_seed(&file, &"ab".repeat(32));
-    bad(&restore(&["--seed", &file.display().to_string()]), &["the backup is of mint"]);
-    assert!(!run(&restore(&[])).status.success(), "a seed must be named");
-    let printed = good(&restore(&["--mint-key", &uri]));
+    bad(&with(beginning, ["--seed", &file.display().to_string()]), &["the backup is of mint"]);
+    assert!(!run(&beginning).status.success(), "a seed must be named");
+    let printed = good(&with(beginning, ["--mint-key", &uri]));
     assert!(printed.contains("restored: 2 rows"), "{printed}");
     assert!(!data.join("mint/mint.seed").exists());
     let after: Value = serde_json::from_str(&good(&["mint", "status", "--json", "--data", &data_text])).unwrap();
