@@ -140,6 +140,7 @@ pub fn proof(secret: &str) -> Proof {
         signature: public(9),
         witness: None,
         dleq: None,
+        p2pk_e: None,
     }
 }
 
@@ -147,6 +148,7 @@ pub fn proof(secret: &str) -> Proof {
 pub fn proofs() -> Vec<Proof> {
     let mut locked = proof(&LockBuilder::new(public(1)).secret(&[1; 32]));
     locked.witness = Some(r#"{"signatures":["00"]}"#.into());
+    locked.p2pk_e = Some(public(5));
     vec![proof("an ordinary secret"), locked]
 }
 

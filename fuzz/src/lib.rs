@@ -4,7 +4,7 @@
 //! written and read again as the same, a verifier takes nothing that was not signed, sums don't wrap around, limits hold. With the
 //! feature `engine` the binary runs one target under libFuzzer (`scripts/fuzz.sh`); without it, the tests here play each target's seeds.
 //!
-//! [`text`] (tokens, payment requests, offers) → [`json`] (what travels between wallet and mint) → [`spending`] (conditions) →
+//! [`text`] (tokens, payment requests, moving codes, offers) → [`json`] (what travels between wallet and mint) → [`spending`] (conditions) →
 //! [`curve`] (points, proofs, signatures) → [`credential`] (CBOR, mdoc) → [`log`] (notes, tiles) → [`bank`] (statements). Beside them
 //! [`planted`], a bug that the engine must find, and [`vectors`], the seeds that were published.
 
@@ -29,9 +29,15 @@ pub struct Target {
 }
 
 /// All targets; the planted bug is not among them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 16] = [
     Target { name: "token", play: text::token, seeds: text::token_seeds },
     Target { name: "payment-request", play: text::payment_request, seeds: text::payment_request_seeds },
+    Target {
+        name: "payment-request-bech32m",
+        play: text::payment_request_bech32m,
+        seeds: text::payment_request_bech32m_seeds,
+    },
+    Target { name: "animated", play: text::animated, seeds: text::animated_seeds },
     Target { name: "offer", play: text::offer, seeds: text::offer_seeds },
     Target { name: "mint-request", play: json::mint_request, seeds: json::mint_request_seeds },
     Target { name: "mint-answer", play: json::mint_answer, seeds: json::mint_answer_seeds },

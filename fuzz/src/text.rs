@@ -5,6 +5,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bech32::{Bech32m, Hrp};
 use cashu::payment_request::{PaymentPayload, PaymentRequest};
 use cashu::token::Token;
 use cashu::{Amount, Proof, Unit};
@@ -12,6 +13,9 @@ use wallet::holder::Offer;
 
 use crate::json::{proofs, same_again};
 use crate::vectors;
+
+/// The prefix of NUT-26.
+const CREQ_B: Hrp = Hrp::parse_unchecked("creqb");
 
 /// The input as a text, or wrapped into one: `prefix` and the base64 of the input.
 fn wrapped(data: &[u8], shown: &str, prefix: &str) -> Option<String> {
@@ -96,6 +100,36 @@ pub fn payment_request_seeds() -> Vec<Vec<u8>> {
     };
     seeds.push(serde_json::to_vec(&payment).expect("plain data"));
     seeds
+}
+
+/// Payment requests in bech32m: the fields inside, under a checksum that is always right.
+pub fn payment_request_bech32m(data: &[u8]) -> bool {
+    let Ok(text) = bech32::encode_upper::<Bech32m>(CREQ_B, data) else { return false };
+    let Ok(request) = PaymentRequest::decode(&text) else { return false };
+    assert_eq!(PaymentRequest::decode(&request.encode()).as_ref(), Ok(&request), "what is written is read again");
+    true
+}
+
+/// What is inside the published requests.
+pub fn payment_request_bech32m_seeds() -> Vec<Vec<u8>> {
+    let unit: Unit = "usd".parse().expect("a unit");
+    let ours = PaymentRequest { amount: Some(Amount::new(1250)), unit: Some(unit), ..PaymentRequest::default() };
+    let ours = ours.encode_bech32m().expect("a short request").into_bytes();
+    let inside = |seed: Vec<u8>| Some(bech32::decode(std::str::from_utf8(&seed).ok()?).ok()?.1);
+    vectors::lines(&["CREQB1"]).into_iter().chain([ours]).filter_map(inside).collect()
+}
+
+/// Scanned parts of a moving code, one a line.
+pub fn animated(data: &[u8]) -> bool {
+    std::str::from_utf8(data).is_ok_and(|text| wallet::animated::join(text.lines()).is_ok())
+}
+
+/// The parts of a token of a few pieces, and one whose parts are not all there.
+pub fn animated_seeds() -> Vec<Vec<u8>> {
+    let token = format!("cashuB{}", "ab".repeat(1_000));
+    let parts = wallet::animated::Parts::of(&token).expect("a token of a few pieces");
+    let lines: Vec<String> = parts.enough().collect();
+    vec![lines.join("\n").into_bytes()]
 }
 
 /// Offers: text, or the JSON inside.
