@@ -22,7 +22,7 @@ pub const BAD_PARAMS: i64 = -32_602;
 /// A request that can be carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
-    /// What the answer repeats, so that the wallet knows what is answered: a number, a text or `null`.
+    /// What the answer repeats, so that the wallet knows what is answered: a whole number, a text or `null`.
     pub id: Value,
     /// What is asked.
     pub command: Command,
@@ -112,8 +112,13 @@ impl Request {
             return Err(refusal(NO_REQUEST, "this is not a JSON-RPC request: it takes id, method and params"));
         };
         // It is sent back, so it is held to what JSON-RPC says it may be.
-        if !(id.is_number() || id.is_null() || id.as_str().is_some_and(|text| text.len() <= ID_MAX_LEN)) {
-            return Err(refusal(NO_REQUEST, "an id is a number, a text of at most 128 bytes, or null"));
+        // A fraction, or a number past 64 bits, would come back as another.
+        let whole = id.is_u64() || id.is_i64();
+        if !(whole || id.is_null() || id.as_str().is_some_and(|text| text.len() <= ID_MAX_LEN)) {
+            return Err(refusal(
+                NO_REQUEST,
+                "an id is a whole number of 64 bits, a text of at most 128 bytes, or null",
+            ));
         }
         match command(&method, params) {
             Ok(command) => Ok(Request { id, command }),
@@ -178,6 +183,9 @@ mod tests {
         assert_eq!(code(&subscribe.replace("KIND", "a_mint_quote").replace("q-1", &"x".repeat(129))), BAD_PARAMS);
         assert_eq!(code(&subscribe.replace("subscribe", "delete")), NO_METHOD);
         assert_eq!(code(&subscribe.replace(":7,", ":[7],")), NO_REQUEST);
+        // Found by the fuzzer: the answer said 2.2222222244444442e22.
+        assert_eq!(code(&subscribe.replace(":7,", ":22222222244444444444442,")), NO_REQUEST);
+        assert_eq!(code(&subscribe.replace(":7,", ":7.5,")), NO_REQUEST);
         assert_eq!(code(&subscribe.replace(":7,", &format!(":\"{}\",", "x".repeat(129)))), NO_REQUEST);
         assert_eq!(code("[]"), NO_REQUEST);
         assert_eq!(code("nonsense"), PARSE);
