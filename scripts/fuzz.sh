@@ -8,6 +8,8 @@
 # FUZZ_SECONDS (8) is the time of each target, FUZZ_JOBS (the processors, at most 8) how many run at once, FUZZ_SEED the seed of all.
 # Each run begins with the seeds alone: among the thousands of inputs that a long run gathers, a short one would hardly try them.
 set -euo pipefail
+# Logs hold inputs, which are bytes.
+export LC_ALL=C
 cd "$(dirname "$0")/.."
 
 seconds=${FUZZ_SECONDS:-8}
@@ -23,6 +25,9 @@ work=$PWD/target/fuzz
 crashes=$PWD/fuzz/crashes
 fuzz=$PWD/target/debug/fuzz
 mkdir -p "$work" "$crashes"
+# Two runs would share their logs and what they learn.
+exec 9>"$work/lock"
+flock -n 9 || { echo "another scripts/fuzz.sh runs in this checkout: let it end first" >&2; exit 2; }
 
 # All of the workspace is chosen, so that dependencies have the features that every other build gives them.
 RUSTC_WORKSPACE_WRAPPER=$PWD/fuzz/rustc.sh cargo build --quiet --workspace --bin fuzz --features fuzz/engine
@@ -46,14 +51,14 @@ run() {
         -artifact_prefix="$crashes/$target-" -print_final_stats=1 >"$log" 2>&1; then
         local runs covered
         runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
-        covered=$(grep -o 'cov: [0-9]*' "$log" | tail -1)
+        covered=$(grep -a -o 'cov: [0-9]*' "$log" | tail -1)
         [ "${runs:-0}" -gt 0 ] || { echo "FAILED $target: nothing was run; see $log" >&2; return 1; }
         printf 'ok   %-16s %9s inputs, %s branches, %s in the corpus\n' "$target" "$runs" "${covered#cov: }" "$(ls "$corpus" | wc -l)"
     else
         local input
         input=$(sed -n 's/^.*Test unit written to //p' "$log" | tail -1)
         echo "FAILED $target (FUZZ_SEED=$seed):" >&2
-        grep -E -A3 'panicked at|ERROR: libFuzzer|SUMMARY' "$log" | head -20 >&2
+        grep -a -E -A3 'panicked at|ERROR: libFuzzer|SUMMARY' "$log" | head -20 >&2
         echo "the input is kept in ${input#"$PWD"/}; run it again with: scripts/fuzz.sh --repeat $target ${input#"$PWD"/}" >&2
         return 1
     fi
@@ -63,11 +68,11 @@ run() {
 control() {
     local log=$work/planted.log
     if FUZZ_TARGET=planted "$fuzz" -max_total_time=$control_seconds -seed="$seed" -artifact_prefix="$work/planted-" >"$log" 2>&1 ||
-        ! grep -q 'the planted bug was found' "$log"; then
+        ! grep -a -q 'the planted bug was found' "$log"; then
         echo "FAILED: the planted bug was not found in $control_seconds s, so the engine is not guided by coverage; see $log" >&2
         return 1
     fi
-    echo "ok   the planted bug was found, after $(grep -o '^#[0-9]*' "$log" | tail -1 | tr -d '#') inputs or more: coverage guides the engine"
+    echo "ok   the planted bug was found, after $(grep -a -o '^#[0-9]*' "$log" | tail -1 | tr -d '#') inputs or more: coverage guides the engine"
 }
 
 targets=("$@")
