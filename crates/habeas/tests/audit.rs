@@ -143,7 +143,11 @@ fn change_one(file: &Path, table: &str, column: &str) {
     };
     // The thief has no regard for constraints, and NULL columns are of the kind that the schema says.
     database.pragma_update(None, "ignore_check_constraints", true).unwrap();
-    let update = format!("UPDATE {table} SET {column} = ?1 WHERE {by} = ?2");
+    let mut update = format!("UPDATE {table} SET {column} = ?1 WHERE {by} = ?2");
+    if table == "blocks" {
+        // Several people may be in one block, and two of them can't become the same.
+        update += " AND person = (SELECT person FROM blocks WHERE block = ?2 LIMIT 1)";
+    }
     let blob = || database.execute(&update, rusqlite::params![Value::Blob(vec![1]), place]);
     database
         .execute(&update, rusqlite::params![changed, place])
