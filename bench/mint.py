@@ -228,12 +228,16 @@ def disk_bytes(folder):
     return sum(file.stat().st_blocks * 512 for file in folder.rglob("*") if file.is_file())
 
 
+def save(results):
+    """Written after each part: what was measured stays when a later part fails."""
+    (RESULTS / "mint.json").write_text(json.dumps(results, indent=1) + "\n")
+
+
 def growth(work, sizes, seconds, rate):
-    """Swaps a second, bytes on disk and memory as the spent set grows."""
+    """Swaps a second, bytes on disk and memory as the spent set grows; a row for each size."""
     folder = folder_for(work, "growth")
     with ours(folder):
         pass
-    rows = []
     for size in sizes:
         say(f"growth: filling to {size:,} spent tokens")
         subprocess.run([LOAD, "fill", "--data", folder / "data", "--spent", str(size)], check=True)
@@ -247,8 +251,7 @@ def growth(work, sizes, seconds, rate):
                 "peak_memory_mib": server.peak_memory_mib(),
             }
         say(f"   {row}")
-        rows.append(row)
-    return rows
+        yield row
 
 
 def plot(path, title, x_label, series):
@@ -294,7 +297,7 @@ def main():
     # On the disk of the repository: a memory disk would make every server's commits free.
     (ROOT / "target").mkdir(exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix="bench-", dir=ROOT / "target"))
-    results = {"machine": {"cores": os.cpu_count()}, "swaps": {}, "payday": {}}
+    results = {"machine": {"cores": os.cpu_count()}, "swaps": {}, "payday": {}, "growth": []}
     try:
         results["arithmetic"] = json.loads(subprocess.check_output([LOAD, "arithmetic"]))
         for name, figure in [("plain", "swap_plain_us"), ("ours", "swap_us")]:
@@ -310,6 +313,7 @@ def main():
             say(f"   processor time by kind, in percent: {results['profile']}")
             if not arguments.quick:
                 results["payday"]["habeas, embedded"] = server.load("payday", "--quotes", 100_000)
+            save(results)
         if Path("/usr/lib/postgresql").exists():
             folder = folder_for(work, "postgres")
             address, end = postgres(folder)
@@ -329,10 +333,12 @@ def main():
                 results["swaps"][server.name] = swaps(server, seconds, peer_rate)
                 if not arguments.quick:
                     results["payday"][server.name] = server.load("payday", "--quotes", quotes)
-        results["growth"] = growth(work, sizes, seconds, rate)
+            save(results)
+        for row in growth(work, sizes, seconds, rate):
+            results["growth"].append(row)
+            save(results)
     finally:
         shutil.rmtree(work, ignore_errors=True)
-    (RESULTS / "mint.json").write_text(json.dumps(results, indent=1) + "\n")
     lines = {name: [(l["connections"], l["per_second"]) for l in levels] for name, levels in results["swaps"].items()}
     plot(RESULTS / "swaps.svg", "Swaps a second (2 in, 2 out), 2 cores", "connections", lines)
     plot(RESULTS / "growth.svg", "Swaps a second at 64 connections", "spent tokens", {"habeas, embedded": [(r["spent"], r["per_second"]) for r in results["growth"]]})
