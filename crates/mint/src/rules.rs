@@ -85,7 +85,7 @@ pub fn check_inputs(keysets: &KeysetTable, inputs: &[Proof], now: u64) -> Result
     }
     let mut fee_ppk = 0u64;
     let mut unit = None;
-    let mut rows = Vec::with_capacity(inputs.len());
+    let mut found: Vec<&SigningKeyset> = Vec::with_capacity(inputs.len());
     for proof in inputs {
         let keyset = keysets.by_id(&proof.id).ok_or(ErrorCode::KeysetUnknown)?;
         if keysets.is_over(keyset, now) {
@@ -93,14 +93,18 @@ pub fn check_inputs(keysets: &KeysetTable, inputs: &[Proof], now: u64) -> Result
         }
         one_unit(&mut unit, &keyset.record.unit)?;
         fee_ppk = fee_ppk.saturating_add(keyset.public.input_fee_ppk);
+        found.push(keyset);
+    }
+    let sum = Amount::checked_sum(inputs.iter().map(|proof| proof.amount)).ok_or(ErrorCode::AmountOutOfRange)?;
+    let worth = sum.checked_sub(Amount::new(fee_ppk.div_ceil(1000))).ok_or(ErrorCode::Unbalanced)?;
+    let mut rows = Vec::with_capacity(inputs.len());
+    for (proof, keyset) in inputs.iter().zip(found) {
         keyset.key(proof.amount).ok_or(ErrorCode::ProofInvalid)?;
         if proof.witness.as_ref().is_some_and(|witness| witness.len() > conditions::WITNESS_MAX_LEN) {
             return Err(ErrorCode::ProofInvalid);
         }
         rows.push(row(keyset, proof.amount)?);
     }
-    let sum = Amount::checked_sum(inputs.iter().map(|proof| proof.amount)).ok_or(ErrorCode::AmountOutOfRange)?;
-    let worth = sum.checked_sub(Amount::new(fee_ppk.div_ceil(1000))).ok_or(ErrorCode::Unbalanced)?;
     Ok(CheckedInputs { rows, worth, unit: unit.ok_or(ErrorCode::Unbalanced)? })
 }
 
