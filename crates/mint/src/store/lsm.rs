@@ -30,6 +30,10 @@ const FORMAT_KEY: &[u8] = b"format";
 /// The newest format that is known here. A store of a newer one is refused: its rows could be misread.
 const FORMAT: u32 = 1;
 
+/// Memory for blocks and Bloom filters, at most. Ten bits a key are 125 MB for fifty million tokens and as many outputs; with less, a
+/// look-up of a token that is not there reads the disk for its filter.
+const CACHE_BYTES: u64 = 384 * 1024 * 1024;
+
 /// Rows that are removed in one batch: commits wait for it in between.
 const DROPPED_AT_ONCE: usize = 5_000;
 
@@ -56,7 +60,7 @@ impl LsmStore {
         let name = folder.display().to_string();
         let failed = |error: fjall::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
         let io_failed = |error: std::io::Error| MintError::Store { folder: name.clone(), detail: error.to_string() };
-        let database = Database::builder(folder).open().map_err(failed)?;
+        let database = Database::builder(folder).cache_size(CACHE_BYTES).open().map_err(failed)?;
         let open = |name: &str| database.keyspace(name, KeyspaceCreateOptions::default).map_err(failed);
         let commit_numbers = open(COMMITS)?;
         let made_with = commit_numbers.get(SEED).map_err(failed)?;
