@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 from pathlib import Path
@@ -27,6 +28,8 @@ LOAD = ROOT / "target/release/load"
 PEERS = Path(os.environ.get("HABEAS_PEERS", ROOT / "target/peers"))
 RESULTS = ROOT / "bench/results"
 CONNECTIONS = [1, 16, 64, 256]
+# One load on one server, at most: the longest takes a tenth of it.
+LOAD_SECONDS = 600
 
 
 def say(text):
@@ -69,6 +72,9 @@ class Server:
         command += [] if self.method == "sandbox" else ["--tolerate-refusals"]
         command += map(str, arguments)
         load = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # A server that stops answering ends the measurement, not the patience of who waits for it.
+        bound = threading.Timer(LOAD_SECONDS, load.kill)
+        bound.start()
         for line in load.stderr:
             # Requests are ready, the clock starts.
             if line.startswith("clock") and profiled:
@@ -76,8 +82,10 @@ class Server:
             elif not line.startswith("clock"):
                 print(line, end="", file=sys.stderr, flush=True)
         printed = load.stdout.read()
-        if load.wait() != 0:
-            raise SystemExit(f"the load on {self.name} failed")
+        failed = load.wait() != 0
+        bound.cancel()
+        if failed:
+            raise SystemExit(f"the load on {self.name} failed, or took more than {LOAD_SECONDS} s")
         return json.loads(printed)["levels"]
 
     def peak_memory_mib(self):

@@ -33,7 +33,7 @@ pub fn fill(data: &Path, spent: u64, seed: u64) -> Result<()> {
         };
         store.commit(&[Change { rows: (0..rows).map(row).collect(), events: Vec::new() }])?;
         count += rows;
-        if count % 1_000_000 == 0 {
+        if count / 1_000_000 > (count - rows) / 1_000_000 {
             eprintln!("{count} spent tokens after {:.0} s", begin.elapsed().as_secs_f64());
         }
     }
