@@ -12,6 +12,8 @@ import sys
 PROTOCOLS = {"cashu", "mdoc", "tlog"}
 # Arithmetic below a protocol: the one crate with a call of C.
 ARITHMETIC = {"basepoint"}
+# Keys below a protocol: P-256 as credentials use it, and the two ways in which its signatures are written.
+KEYS = {"es256", "cose", "jose"}
 # How services keep things on disk: no type of ours in it.
 STORAGE = {"storage"}
 SERVICES = {"registry", "credential", "mint", "treasury", "transparency"}
@@ -23,18 +25,22 @@ TOOLS = {"load"}
 FUZZ = {"fuzz"}
 
 ALLOWED = {
-    **{crate: set() for crate in PROTOCOLS | ARITHMETIC | STORAGE},
+    **{crate: set() for crate in PROTOCOLS | ARITHMETIC | KEYS | STORAGE},
     "cashu": ARITHMETIC,
+    "mdoc": KEYS,
+    "cose": {"es256"},
+    "jose": {"es256"},
     **{crate: PROTOCOLS | STORAGE for crate in SERVICES},
+    "credential": PROTOCOLS | KEYS | STORAGE,
     # The mint knows no person: not even the protocols that speak of one.
     "mint": {"cashu"} | STORAGE,
     "treasury": STORAGE,
     "registry": STORAGE,
-    "wallet": set(PROTOCOLS),
+    "wallet": PROTOCOLS | KEYS,
     "terminal": {"cashu", "wallet"},
     "habeas": PROTOCOLS | SERVICES | CLIENTS,
     **{tool: {"cashu", "mint"} | ARITHMETIC for tool in TOOLS},
-    **{tool: PROTOCOLS | {"treasury", "wallet"} for tool in FUZZ},
+    **{tool: PROTOCOLS | KEYS | {"treasury", "wallet"} for tool in FUZZ},
 }
 
 

@@ -3,9 +3,10 @@
 use std::sync::OnceLock;
 
 use ciborium::Value;
+use cose::{Sign1, decode, encode, field};
+use es256::{Signer, SigningKey};
 use jiff::Timestamp;
 use mdoc::DOC_TYPE;
-use mdoc::cbor::{self, Sign1, SigningKey, decode, encode, field};
 use mdoc::present::present;
 use mdoc::transcript::PresentationRequest;
 use mdoc::verify::{Disclosed, verify, verify_chain};
@@ -29,7 +30,7 @@ fn request() -> PresentationRequest {
 
 fn device() -> &'static SigningKey {
     static KEY: OnceLock<SigningKey> = OnceLock::new();
-    KEY.get_or_init(|| SigningKey::from_pkcs8(&SigningKey::generate_pkcs8().expect("randomness")).expect("a key"))
+    KEY.get_or_init(|| SigningKey::generate().expect("randomness"))
 }
 
 /// What the genuine presentation discloses.
@@ -59,8 +60,8 @@ pub fn mdoc(data: &[u8]) -> bool {
         return mdoc(&changed(changes));
     }
     let now = Timestamp::from_second(NOW).expect("a time");
-    if let Ok(point) = verify_chain(data, ROOT, now) {
-        assert_eq!(Ok(point), verify_chain(SIGNER, ROOT, now), "the root signed one key");
+    if let Ok(key) = verify_chain(data, ROOT, now) {
+        assert_eq!(Ok(key), verify_chain(SIGNER, ROOT, now), "the root signed one key");
         return true;
     }
     let Ok(value) = decode(data) else { return false };
@@ -68,7 +69,7 @@ pub fn mdoc(data: &[u8]) -> bool {
     // Compared as bytes: NaN is not itself.
     assert_eq!(decode(&written).map(|again| encode(&again)), Ok(written), "what is written is read again");
     let _ = Sign1::parse(&value);
-    let _ = cbor::point_of(&value);
+    let _ = cose::key_of(&value);
     if let Ok(shown) = verify(data, &request(), ROOT, now) {
         assert_eq!(shown, disclosed(), "what was signed, and nothing else");
     }
@@ -85,8 +86,8 @@ pub fn mdoc(data: &[u8]) -> bool {
 
 /// Changes of each part of the genuine presentation, itself, the credential, the signer's certificate, and small pieces.
 pub fn mdoc_seeds() -> Vec<Vec<u8>> {
-    let key = cbor::cose_key(device().public_point()).expect("a point");
-    let signed = cbor::sign1(device(), b"payload", true, Vec::new()).expect("a signature");
+    let key = cose::cose_key(device().public_key());
+    let signed = cose::sign1(device(), b"payload", true, Vec::new()).expect("a signature");
     let change = |place: usize| {
         let [high, low] = (place as u16).to_be_bytes();
         vec![CHANGES, high, low, 1]

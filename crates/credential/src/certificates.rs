@@ -5,8 +5,8 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use es256::SigningKey;
 use jiff::Timestamp;
-use mdoc::cbor::{SigningKey, verify_es256};
 use mdoc::issue::DocumentSigner;
 use mdoc::verify::verify_chain;
 use rcgen::{
@@ -54,11 +54,13 @@ pub fn open(
     }
     let key = Zeroizing::new(fs::read(folder.join("document-signer.key.der")).map_err(failed)?);
     let root = fs::read(folder.join("iaca.cert.der")).map_err(failed)?;
-    let signer =
-        DocumentSigner { key: SigningKey::from_pkcs8(&key)?, certificate: fs::read(&signer_path).map_err(failed)? };
-    let point = verify_chain(&signer.certificate, &root, now);
+    let signer = DocumentSigner {
+        key: Box::new(SigningKey::from_pkcs8(&key)?),
+        certificate: fs::read(&signer_path).map_err(failed)?,
+    };
+    let key = verify_chain(&signer.certificate, &root, now);
     let test = b"habeas issuer self-test";
-    if !point.is_ok_and(|point| signer.key.sign(test).is_ok_and(|signature| verify_es256(&point, test, &signature))) {
+    if !key.is_ok_and(|key| signer.key.sign(test).is_ok_and(|signature| key.verify(test, &signature))) {
         let told =
             format!("the keys and certificates in {} don't belong together, or are out of date", folder.display());
         return Err(IssuerError::Keys(told));
@@ -86,8 +88,10 @@ fn make(folder: &Path, now: Timestamp) -> Result<Chain, IssuerError> {
     write_whole(&folder.join("iaca.key.der"), &Zeroizing::new(issuer.key().serialize_der())).map_err(failed)?;
     write_whole(&folder.join("document-signer.key.der"), &signer_key).map_err(failed)?;
     write_whole(&folder.join("iaca.cert.der"), root_certificate.der()).map_err(failed)?;
-    let signer =
-        DocumentSigner { key: SigningKey::from_pkcs8(&signer_key)?, certificate: signer_certificate.der().to_vec() };
+    let signer = DocumentSigner {
+        key: Box::new(SigningKey::from_pkcs8(&signer_key)?),
+        certificate: signer_certificate.der().to_vec(),
+    };
     Ok(Chain { root: root_certificate.der().to_vec(), signer })
 }
 

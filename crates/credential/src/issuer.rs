@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use es256::PublicKey;
 use jiff::{Span, Timestamp};
-use mdoc::cbor::verify_es256;
 use mdoc::issue::{ElementValue, Validity, issue};
 use sha2::{Digest, Sha256};
 
@@ -63,9 +63,10 @@ impl Issuer {
     /// When the proof does not hold, or the source refuses the offer.
     pub fn issue(&self, offer_code: &str, device_point: &[u8], proof: &[u8]) -> Result<Vec<u8>, IssuerError> {
         let message = [PROOF_DOMAIN, b"\0", offer_code.as_bytes()].concat();
-        if !verify_es256(device_point, &message, proof) {
+        let device = PublicKey::from_point(device_point);
+        let Some(device) = device.ok().filter(|device| device.verify(&message, proof)) else {
             return Err(IssuerError::Refused("the device did not prove its key".into()));
-        }
+        };
         let person = self.inner.source.attributes_for(offer_code, device_point).map_err(IssuerError::Refused)?;
         // Midnight: a time of day would single the holder out.
         let midnight = self.inner.clock.now().as_second() / 86_400 * 86_400;
@@ -83,6 +84,6 @@ impl Issuer {
         ];
         elements.extend(names.iter().zip(AGES).map(|(name, years)| (name.as_str(), ElementValue::Bool(age >= years))));
         let validity = Validity { from, until };
-        Ok(issue(&elements, device_point, validity, &self.inner.chain.signer, &mut rand::rng())?)
+        Ok(issue(&elements, &device, validity, &self.inner.chain.signer, &mut rand::rng())?)
     }
 }

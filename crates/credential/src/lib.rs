@@ -20,6 +20,9 @@ pub enum IssuerError {
     /// The credential can't be made.
     #[error(transparent)]
     Mdoc(#[from] mdoc::MdocError),
+    /// A key can't be used.
+    #[error(transparent)]
+    Key(#[from] es256::KeyError),
     /// The keys can't be used.
     #[error("the issuer's keys can't be used: {0}")]
     Keys(String),

@@ -12,8 +12,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ciborium::Value;
 use credential::issuer::PROOF_DOMAIN;
 use credential::{AttributeSource, Attributes, CertificateLog, Clock, Issuer};
+use es256::{Signer, SigningKey};
 use jiff::Timestamp;
-use mdoc::cbor::SigningKey;
 use mdoc::present::present;
 use mdoc::transcript::PresentationRequest;
 use mdoc::verify::verify;
@@ -56,12 +56,12 @@ fn issuer(folder: &Path) -> Issuer {
 }
 
 fn device() -> SigningKey {
-    SigningKey::from_pkcs8(&SigningKey::generate_pkcs8().unwrap()).unwrap()
+    SigningKey::generate().unwrap()
 }
 
 fn issued(issuer: &Issuer, device: &SigningKey) -> Vec<u8> {
     let proof = device.sign(&[PROOF_DOMAIN, b"\0", b"the-code"].concat()).unwrap();
-    issuer.issue("the-code", device.public_point(), &proof).unwrap()
+    issuer.issue("the-code", device.public_key().as_point(), &proof).unwrap()
 }
 
 fn request(elements: &[&str]) -> PresentationRequest {
@@ -152,10 +152,10 @@ fn no_proof_no_credential() {
     let folder = tempfile::tempdir().unwrap();
     let (issuer, device, other) = (issuer(folder.path()), device(), device());
     let proof = other.sign(&[PROOF_DOMAIN, b"\0", b"the-code"].concat()).unwrap();
-    assert!(issuer.issue("the-code", device.public_point(), &proof).is_err());
+    assert!(issuer.issue("the-code", device.public_key().as_point(), &proof).is_err());
     let proof = device.sign(&[PROOF_DOMAIN, b"\0", b"another"].concat()).unwrap();
-    assert!(issuer.issue("the-code", device.public_point(), &proof).is_err());
-    assert!(issuer.issue("another", device.public_point(), &proof).is_err());
+    assert!(issuer.issue("the-code", device.public_key().as_point(), &proof).is_err());
+    assert!(issuer.issue("another", device.public_key().as_point(), &proof).is_err());
 }
 
 /// What `@owf/mdoc` says of a response: what it discloses, or why it refuses.

@@ -1,13 +1,14 @@
 //! Issuing (ISO/IEC 18013-5 clause 9.1.2): elements with a salt each, their digests in the mobile security object, the issuer's signature.
 
 use ciborium::Value;
+use es256::{PublicKey, Signer};
 use jiff::Timestamp;
 use rand::seq::SliceRandom;
 use rand::{CryptoRng, RngExt};
 use sha2::{Digest, Sha256};
 
-use crate::cbor::{SigningKey, cose_key, encode, map, sign1, tagged};
 use crate::{DOC_TYPE, MdocError};
+use cose::{cose_key, encode, map, sign1, tagged};
 
 /// Bytes of salt in each element: the standard asks for 16 at least; 32 keep digests hidden for good.
 const SALT_LEN: usize = 32;
@@ -38,7 +39,7 @@ impl From<&ElementValue> for Value {
 /// Who signs: the document signer's key and certificate.
 pub struct DocumentSigner {
     /// The key.
-    pub key: SigningKey,
+    pub key: Box<dyn Signer>,
     /// The certificate, DER.
     pub certificate: Vec<u8>,
 }
@@ -55,10 +56,10 @@ pub struct Validity {
 /// Issues a credential for a device's key, and gives `IssuerSigned` as CBOR.
 ///
 /// # Errors
-/// When the device's key is no P-256 point, or the signer's key can't be used.
+/// When the signer's key can't be used.
 pub fn issue(
     elements: &[(&str, ElementValue)],
-    device_point: &[u8],
+    device: &PublicKey,
     validity: Validity,
     signer: &DocumentSigner,
     rng: &mut impl CryptoRng,
@@ -85,7 +86,7 @@ pub fn issue(
         ("version", Value::from("1.0")),
         ("digestAlgorithm", Value::from("SHA-256")),
         ("valueDigests", map([(DOC_TYPE, Value::Map(digests))])),
-        ("deviceKeyInfo", map([("deviceKey", cose_key(device_point)?)])),
+        ("deviceKeyInfo", map([("deviceKey", cose_key(device))])),
         ("docType", Value::from(DOC_TYPE)),
         (
             "validityInfo",
@@ -98,6 +99,6 @@ pub fn issue(
     ]);
     let payload = encode(&tagged(encode(&security_object)));
     let chain = vec![(Value::from(X5CHAIN), Value::Bytes(signer.certificate.clone()))];
-    let issuer_auth = sign1(&signer.key, &payload, true, chain)?;
+    let issuer_auth = sign1(&*signer.key, &payload, true, chain)?;
     Ok(encode(&map([("nameSpaces", map([(DOC_TYPE, Value::Array(items))])), ("issuerAuth", issuer_auth)])))
 }

@@ -6,9 +6,8 @@
 //!
 //! Tagged bytes are kept as received and hashed as received: nothing is decoded and encoded again before it is hashed.
 //!
-//! In the order in which a credential lives: [`issue`] → [`present`] over a [`transcript`] → [`verify`]. [`cbor`] is beneath.
+//! In the order in which a credential lives: [`issue`] → [`present`] over a [`transcript`] → [`verify`].
 
-pub mod cbor;
 pub mod issue;
 pub mod present;
 pub mod transcript;
@@ -23,9 +22,9 @@ pub enum MdocError {
     /// Not the CBOR that the standard asks for.
     #[error("the credential can't be read: it is not what ISO/IEC 18013-5 defines")]
     Malformed,
-    /// A key or signature could not be made.
-    #[error("the signing key can't be used")]
-    Key,
+    /// A key can't be used.
+    #[error(transparent)]
+    Key(#[from] es256::KeyError),
     /// The certificate was not issued by the root, is out of date, or is not for this use.
     #[error("the issuer's certificate does not lead to the trusted root")]
     Chain,
@@ -50,4 +49,10 @@ pub enum MdocError {
     /// Something asked for is not in the credential.
     #[error("the credential lacks an element that was asked for")]
     Missing,
+}
+
+impl From<cose::Malformed> for MdocError {
+    fn from(_: cose::Malformed) -> Self {
+        MdocError::Malformed
+    }
 }

@@ -1,10 +1,11 @@
 //! Presenting (clause 8.3.2.1.2.2): only what is asked, signed with the device's key over the session transcript.
 
 use ciborium::Value;
+use es256::Signer;
 
 use crate::MdocError;
-use crate::cbor::{SigningKey, decode, encode, field, map, sign1, tagged, untag};
 use crate::transcript::PresentationRequest;
+use cose::{decode, encode, field, map, sign1, tagged, untag};
 
 /// The name of an element.
 pub(crate) fn name_of(item: &Value) -> Result<String, MdocError> {
@@ -18,7 +19,7 @@ pub(crate) fn name_of(item: &Value) -> Result<String, MdocError> {
 /// When the credential is of another kind or lacks an element: nothing is disclosed then.
 pub fn present(
     issuer_signed: &[u8],
-    device_key: &SigningKey,
+    device_key: &dyn Signer,
     request: &PresentationRequest,
 ) -> Result<Vec<u8>, MdocError> {
     let credential = decode(issuer_signed)?;

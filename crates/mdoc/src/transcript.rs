@@ -4,7 +4,7 @@ use ciborium::Value;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::cbor::encode;
+use cose::encode;
 
 /// A verifier's request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +44,6 @@ impl PresentationRequest {
             Value::from(self.doc_type.as_str()),
             device_namespaces.clone(),
         ]);
-        encode(&crate::cbor::tagged(encode(&authentication)))
+        encode(&cose::tagged(encode(&authentication)))
     }
 }

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use ciborium::Value;
+use es256::PublicKey;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use x509_parser::prelude::{FromDer, X509Certificate};
 use x509_parser::time::ASN1Time;
 
 use crate::MdocError;
-use crate::cbor::{Sign1, decode, encode, field, point_of, untag};
 use crate::issue::X5CHAIN;
 use crate::present::name_of;
 use crate::transcript::PresentationRequest;
+use cose::{Sign1, decode, encode, field, key_of, untag};
 
 /// Extended key usage of a document signer (Annex B.1.4).
 const DOCUMENT_SIGNER_USAGE: &str = "1.0.18013.5.1.2";
@@ -58,20 +59,20 @@ fn verify_issuer_auth(issuer_auth: &Value, root: &[u8], now: Timestamp) -> Resul
         Value::Array(ders) => ders.first().and_then(Value::as_bytes).ok_or(MdocError::Chain)?.as_slice(),
         _ => return Err(MdocError::Chain),
     };
-    let point = verify_chain(certificate, root, now)?;
+    let key = verify_chain(certificate, root, now)?;
     let payload = sign1.payload.ok_or(MdocError::Malformed)?;
-    if !sign1.holds(&point, payload) {
+    if !sign1.holds(&key, payload) {
         return Err(MdocError::IssuerSignature);
     }
     let tagged = decode(payload)?;
-    decode(untag(&tagged)?)
+    Ok(decode(untag(&tagged)?)?)
 }
 
-/// Checks that the root issued the document signer's certificate, for this use and time. Gives the signer's public point.
+/// Checks that the root issued the document signer's certificate, for this use and time. Gives the signer's public key.
 ///
 /// # Errors
 /// [`MdocError::Chain`].
-pub fn verify_chain(certificate: &[u8], root: &[u8], now: Timestamp) -> Result<Vec<u8>, MdocError> {
+pub fn verify_chain(certificate: &[u8], root: &[u8], now: Timestamp) -> Result<PublicKey, MdocError> {
     let parse = |der| match X509Certificate::from_der(der) {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(MdocError::Chain),
@@ -88,7 +89,7 @@ pub fn verify_chain(certificate: &[u8], root: &[u8], now: Timestamp) -> Result<V
             .is_some_and(|usage| usage.value.other.iter().any(|oid| oid.to_id_string() == DOCUMENT_SIGNER_USAGE));
     let issued = signer.issuer() == root.subject() && signer.verify_signature(Some(root.public_key())).is_ok();
     if in_time && root_is_ca && signs_documents && issued && !signer.is_ca() {
-        Ok(signer.public_key().subject_public_key.data.to_vec())
+        PublicKey::from_point(&signer.public_key().subject_public_key.data).map_err(|_| MdocError::Chain)
     } else {
         Err(MdocError::Chain)
     }
@@ -147,7 +148,7 @@ fn verify_device(
     if decode(untag(namespaces)?)?.as_map().is_none_or(|entries| !entries.is_empty()) {
         return Err(MdocError::Unasked);
     }
-    let device_key = point_of(field(field(security_object, "deviceKeyInfo")?, "deviceKey")?)?;
+    let device_key = key_of(field(field(security_object, "deviceKeyInfo")?, "deviceKey")?)?;
     let sign1 = Sign1::parse(field(field(device_signed, "deviceAuth")?, "deviceSignature")?)?;
     if sign1.payload.is_none() && sign1.holds(&device_key, &request.device_authentication(namespaces)) {
         Ok(())

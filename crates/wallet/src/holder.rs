@@ -4,8 +4,8 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cashu::{Amount, Unit};
+use es256::{KeyError, Signer, SigningKey};
 use mdoc::MdocError;
-use mdoc::cbor::SigningKey;
 use mdoc::present::present;
 use mdoc::transcript::PresentationRequest;
 use serde::de::DeserializeOwned;
@@ -99,7 +99,7 @@ impl Wallet {
         self.save()?;
         let proof = key.sign(&[b"habeas credential proof v1\0", offer.code.as_bytes()].concat())?;
         let request = json!({
-            "offer": offer.code, "device_key": hex::encode(key.public_point()), "proof": hex::encode(proof),
+            "offer": offer.code, "device_key": hex::encode(key.public_key().as_point()), "proof": hex::encode(proof),
         });
         let issuer = offer.services.issuer.as_ref().ok_or(WalletError::NoHolder { missing: "credential issuer" })?;
         let issued: Issued = http::post(&format!("{issuer}/v1/credentials"), &request)?;
@@ -137,7 +137,7 @@ impl Wallet {
     ) -> Result<Answer, WalletError> {
         let registry = self.state.services.registry.as_ref().ok_or(WalletError::NoHolder { missing: "registry" })?;
         let seed = zeroize::Zeroizing::new(self.seed.bytes_for("holder key", b""));
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| MdocError::Key)?;
+        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| KeyError::Invalid)?;
         let payload = payload.to_string();
         let message = [b"habeas holder v1\0".as_slice(), act.as_bytes(), b"\0", payload.as_bytes()].concat();
         let signature = hex::encode(pair.sign(&message));
@@ -147,9 +147,15 @@ impl Wallet {
 }
 
 impl HeldCredential {
-    fn key(&self) -> Result<SigningKey, MdocError> {
-        let pkcs8 = URL_SAFE_NO_PAD.decode(&self.device_key).map_err(|_| MdocError::Key)?;
+    fn key(&self) -> Result<SigningKey, KeyError> {
+        let pkcs8 = URL_SAFE_NO_PAD.decode(&self.device_key).map_err(|_| KeyError::Invalid)?;
         SigningKey::from_pkcs8(&zeroize::Zeroizing::new(pkcs8))
+    }
+}
+
+impl From<KeyError> for WalletError {
+    fn from(error: KeyError) -> Self {
+        WalletError::Credential { detail: error.to_string() }
     }
 }
 
