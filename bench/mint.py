@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import urllib.request
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,8 +29,12 @@ LOAD = ROOT / "target/release/load"
 PEERS = Path(os.environ.get("HABEAS_PEERS", ROOT / "target/peers"))
 RESULTS = ROOT / "bench/results"
 CONNECTIONS = [1, 16, 64, 256]
-# One load on one server, at most: the longest takes a tenth of it.
-LOAD_SECONDS = 600
+# One load on one server, at most: the longest takes a third of it.
+LOAD_SECONDS = 180
+
+
+class LoadFailed(Exception):
+    """A server refused or stopped answering."""
 
 
 def say(text):
@@ -85,8 +90,20 @@ class Server:
         failed = load.wait() != 0
         bound.cancel()
         if failed:
-            raise SystemExit(f"the load on {self.name} failed, or took more than {LOAD_SECONDS} s")
+            raise LoadFailed(f"the load on {self.name} failed, or took more than {LOAD_SECONDS} s")
         return json.loads(printed)["levels"]
+
+    def processor_seconds(self):
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def wait_until_idle(self, patience=600):
+        """Until the server takes less than a twentieth of a core, three seconds on end."""
+        quiet, deadline = 0, time.time() + patience
+        while quiet < 3 and time.time() < deadline:
+            before = self.processor_seconds()
+            time.sleep(1)
+            quiet = quiet + 1 if self.processor_seconds() - before < 0.05 else 0
 
     def peak_memory_mib(self):
         status = Path(f"/proc/{self.process.pid}/status").read_text()
@@ -96,7 +113,7 @@ class Server:
 def ours(folder, *options):
     port = 14281
     command = [HABEAS, "up", "--sandbox", "--data", folder / "data", "--listen", f"127.0.0.1:{port}", *options]
-    return Server("habeas", folder, command, f"http://127.0.0.1:{port}", "sandbox", "sandbox")
+    return Server("habeas, embedded", folder, command, f"http://127.0.0.1:{port}", "sandbox", "sandbox")
 
 
 def cdk(folder):
@@ -242,8 +259,8 @@ def save(results):
     (RESULTS / "mint.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
-def growth(work, sizes, seconds, rate):
-    """Swaps a second, bytes on disk and memory as the spent set grows; a row for each size."""
+def grown(work, sizes):
+    """A folder for each size of the spent set: filled once, and copied on the way."""
     folder = folder_for(work, "growth")
     with ours(folder):
         pass
@@ -251,16 +268,82 @@ def growth(work, sizes, seconds, rate):
         say(f"growth: filling to {size:,} spent tokens")
         subprocess.run([LOAD, "fill", "--data", folder / "data", "--spent", str(size)], check=True)
         with ours(folder) as server:
-            # Let compaction end, as it does between two paydays.
-            time.sleep(5)
-            level = swaps(server, seconds, rate, [64])[0]
-            row = {
-                "spent": size, "per_second": level["per_second"], "p99_ms": level["p99_ms"],
-                "bytes_per_spent": round(disk_bytes(folder / "data/mint/store") / size, 1),
-                "peak_memory_mib": server.peak_memory_mib(),
-            }
-        say(f"   {row}")
-        yield row
+            # Compaction ends between two paydays, so it ends here, too.
+            server.wait_until_idle()
+        copied = work / f"growth-{size}"
+        shutil.copytree(folder, copied)
+        yield size, copied
+
+
+def growth(folders, seconds, rate, rounds):
+    """Swaps a second, bytes on disk and memory as the spent set grows; a row for each size, measured in rounds."""
+    bytes_each = {size: round(disk_bytes(folder / "data/mint/store") / size, 1) for size, folder in folders}
+    levels, memory = {}, {}
+    for _ in range(rounds):
+        for size, folder in folders:
+            with ours(folder) as server:
+                server.wait_until_idle()
+                levels.setdefault(size, []).append(swaps(server, seconds, rate, [64])[0])
+                memory[size] = max(memory.get(size, 0), server.peak_memory_mib())
+    for size, _ in folders:
+        level = median_level(levels[size])
+        row = {"spent": size, "per_second": level["per_second"], "rounds": level["rounds"], "p99_ms": level["p99_ms"]}
+        yield {**row, "bytes_per_spent": bytes_each[size], "peak_memory_mib": memory[size]}
+
+
+def median_level(rounds):
+    """A level as in the round of the median rate, with the rates of all rounds beside it."""
+    ordered = sorted(rounds, key=lambda level: level["per_second"])
+    return {**ordered[len(ordered) // 2], "rounds": [level["per_second"] for level in rounds]}
+
+
+@contextmanager
+def started(server):
+    """A server that runs; None for a peer that is not installed."""
+    if server is None:
+        yield None
+    else:
+        with server:
+            yield server
+
+
+@contextmanager
+def ours_on_postgres(folder):
+    if not Path("/usr/lib/postgresql").exists():
+        yield None
+        return
+    address, end = postgres(folder)
+    try:
+        own = folder / "habeas"
+        own.mkdir()
+        with ours(own, "--mint-store", address) as server:
+            server.name = "habeas, PostgreSQL 15"
+            yield server
+    finally:
+        end()
+
+
+# Name, how it is started, and the highest rate that swaps are prepared for.
+SERVERS = {
+    "habeas": (lambda folder: started(ours(folder)), 7000),
+    "postgres": (ours_on_postgres, 7000),
+    "cdk": (lambda folder: started(cdk(folder)), 1_100),
+    "nutshell": (lambda folder: started(nutshell(folder)), 60),
+}
+
+
+def extras(name, server, folder, seconds, results):
+    """What is measured once: where the time of ours goes, and paydays."""
+    if name == "habeas":
+        profile = Profile(folder, seconds)
+        swaps(server, seconds, SERVERS[name][1], [64], profile)
+        results["profile"] = profile.shares()
+        say(f"   processor time by kind, in percent: {results['profile']}")
+        results["payday"]["habeas, embedded"] = server.load("payday", "--quotes", 100_000)
+    elif name in ("cdk", "nutshell"):
+        # Few connections: at 64 cdk-mintd's database is locked, and it stops answering.
+        quotes = {"cdk": 3_000, "nutshell": 150}[name]
+        results["payday"][server.name] = server.load("payday", "--quotes", quotes, "--connections", 4)
 
 
 def plot(path, title, x_label, series):
@@ -300,7 +383,8 @@ def main():
     arguments.add_argument("--growth", default="1000000,10000000,50000000")
     arguments.add_argument("--only", choices=["habeas", "postgres", "cdk", "nutshell", "growth"])
     arguments = arguments.parse_args()
-    seconds, rate = (3, 7000) if arguments.quick else (6, 7000)
+    # Rounds, with the servers one after the other in each: a machine that is slow for a while is slow for all of them.
+    seconds, rounds = (3, 1) if arguments.quick else (6, 3)
     sizes = [1_000_000] if arguments.quick else [int(size) for size in arguments.growth.split(",")]
     subprocess.run(["cargo", "build", "--release", "--quiet", "-p", "habeas", "-p", "load"], cwd=ROOT, check=True)
     RESULTS.mkdir(exist_ok=True)
@@ -318,46 +402,34 @@ def main():
                 ceiling = 1e6 / results["arithmetic"][figure] * os.cpu_count()
                 results[f"ceiling_{name}_per_second"] = round(ceiling)
                 say(f"curve arithmetic of a swap, {name}: {results['arithmetic'][figure]} µs, so at most {ceiling:,.0f} a second")
-        if wanted("habeas"):
-            folder = folder_for(work, "habeas")
-            with ours(folder) as server:
-                results["swaps"]["habeas, embedded"] = swaps(server, seconds, rate)
-                profile = Profile(folder, seconds)
-                swaps(server, seconds, rate, [64], profile)
-                results["profile"] = profile.shares()
-                say(f"   processor time by kind, in percent: {results['profile']}")
-                if not arguments.quick:
-                    results["payday"]["habeas, embedded"] = server.load("payday", "--quotes", 100_000)
-                save(results)
-        if wanted("postgres") and Path("/usr/lib/postgresql").exists():
-            folder = folder_for(work, "postgres")
-            address, end = postgres(folder)
-            own = folder_for(work, "habeas-postgres")
-            try:
-                with ours(own, "--mint-store", address) as server:
-                    server.name = "habeas, PostgreSQL 15"
-                    results["swaps"]["habeas, PostgreSQL 15"] = swaps(server, seconds, rate)
-            finally:
-                end()
-            save(results)
-        for name, make, peer_rate, quotes in [("cdk", cdk, 1_100, 3_000), ("nutshell", nutshell, 60, 150)]:
-            if not wanted(name):
-                continue
-            server = make(folder_for(work, name))
-            if server is None:
-                say(f"NOT MEASURED: {name} is not installed (bench/peers.sh)")
-                continue
-            with server:
-                results["swaps"][server.name] = swaps(server, seconds, peer_rate)
-                if not arguments.quick:
-                    # Few connections: at 64 cdk-mintd's database is locked, and it stops answering.
-                    results["payday"][server.name] = server.load("payday", "--quotes", quotes, "--connections", 4)
-            save(results)
+        measured = {}
+        for number in range(rounds):
+            for name, (start, rate) in SERVERS.items():
+                if not wanted(name):
+                    continue
+                folder = folder_for(work, f"{name}-{number}")
+                with start(folder) as server:
+                    if server is None:
+                        say(f"NOT MEASURED: {name} is not installed (bench/peers.sh)")
+                        continue
+                    try:
+                        measured.setdefault(server.name, []).append(swaps(server, seconds, rate))
+                        if number == 0 and not arguments.quick:
+                            extras(name, server, folder, seconds, results)
+                    except LoadFailed as failed:
+                        # A peer that gives up loses this round; ours must not.
+                        if name in ("habeas", "postgres"):
+                            raise
+                        say(f"NOT MEASURED: {failed}")
+                shutil.rmtree(folder, ignore_errors=True)
+        for name, levels in measured.items():
+            if levels:
+                results["swaps"][name] = [median_level(of_level) for of_level in zip(*levels)]
+        save(results)
         if wanted("growth"):
-            results["growth"] = []
-            for row in growth(work, sizes, seconds, rate):
-                results["growth"].append(row)
-                save(results)
+            folders = list(grown(work, sizes))
+            results["growth"] = list(growth(folders, seconds, SERVERS["habeas"][1], rounds))
+            save(results)
     finally:
         shutil.rmtree(work, ignore_errors=True)
     draw(results)
