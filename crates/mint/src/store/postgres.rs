@@ -28,10 +28,11 @@ const READERS_KEPT: usize = 4;
 const TRIES_MAX: usize = 100;
 
 /// Numbered; applied in order at start, forward only.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_mint.sql"),
     include_str!("../../migrations/0002_closed.sql"),
     include_str!("../../migrations/0003_seed.sql"),
+    include_str!("../../migrations/0004_event_queue.sql"),
 ];
 
 /// A database.
@@ -61,6 +62,7 @@ impl PostgresStore {
         let mac = RowMac::new(seed)?;
         let store = PostgresStore { config, writer: Mutex::new(writer), readers: Mutex::default(), mac };
         store.check_seed(seed)?;
+        store.queue_events()?;
         Ok(store)
     }
 
@@ -205,6 +207,14 @@ impl PostgresStore {
         rows
     }
 
+    /// Puts events into the queue that have no number and are not in it: those of a version that had no queue.
+    fn queue_events(&self) -> Result<(), MintError> {
+        let statement = "INSERT INTO event_queue (key) SELECT key FROM events e
+             WHERE NOT EXISTS (SELECT 1 FROM event_numbers n WHERE n.key = e.key) ON CONFLICT DO NOTHING";
+        self.read(|client| client.execute(statement, &[]))?;
+        Ok(())
+    }
+
     /// Gives numbers to the events that have none, and so an order: the reader's, not the writers'. Issues come before redemptions
     /// ("issued" sorts before "redeemed"), as money is made before it is spent. Two readers that number at once can't both insert a
     /// number; the loser tries again.
@@ -212,9 +222,10 @@ impl PostgresStore {
         for _ in 0..TRIES_MAX {
             let numbered = self.read(|client| {
                 client.execute(
-                    "INSERT INTO event_numbers (number, key)
+                    "WITH taken AS (DELETE FROM event_queue RETURNING key)
+                     INSERT INTO event_numbers (number, key)
                      SELECT (SELECT coalesce(max(number), 0) FROM event_numbers) + row_number() OVER (ORDER BY value), key
-                     FROM events WHERE NOT EXISTS (SELECT 1 FROM event_numbers n WHERE n.key = events.key)",
+                     FROM taken JOIN events USING (key)",
                     &[],
                 )
             });
@@ -386,7 +397,7 @@ impl Store for PostgresStore {
 impl Writer {
     fn new(mut client: Client) -> Result<Self, Failure> {
         // Every table in one statement: the rows of a batch go in together, in one round trip.
-        let inserts: Vec<String> = (0..)
+        let mut inserts: Vec<String> = (0..)
             .zip(Table::ALL)
             .map(|(place, table)| {
                 let (keys, values) = (2 * place + 1, 2 * place + 2);
@@ -396,6 +407,8 @@ impl Writer {
                 )
             })
             .collect();
+        let events = 2 * Table::ALL.iter().position(|table| *table == Table::Events).expect("a table") + 1;
+        inserts.push(format!("queued AS (INSERT INTO event_queue SELECT unnest(${events}::bytea[]))"));
         let insert = client.prepare(&format!("WITH {} SELECT 1", inserts.join(", "))).map_err(failed)?;
         Ok(Writer { client, insert })
     }
