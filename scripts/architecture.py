@@ -9,9 +9,9 @@ import json
 import subprocess
 import sys
 
-PROTOCOLS = {"cashu", "mdoc", "tlog"}
-# Arithmetic below a protocol: the one crate with a call of C.
-ARITHMETIC = {"basepoint"}
+PROTOCOLS = {"cashu", "mdoc", "openid4vc", "privacypass", "sdjwt", "statuslist", "tlog"}
+# Arithmetic below a protocol: the crates that call C.
+ARITHMETIC = {"basepoint", "rsasp1"}
 # Keys below a protocol: P-256 as credentials use it, and the two ways in which its signatures are written.
 KEYS = {"es256", "cose", "jose"}
 # How services keep things on disk: no type of ours in it.
@@ -21,6 +21,8 @@ CLIENTS = {"wallet", "terminal"}
 BINARY = {"habeas"}
 # Measures any mint from outside; fills our own store.
 TOOLS = {"load"}
+# Measures credentials, and what can be told from them.
+IDENTITY_BENCH = {"identity-bench"}
 # Plays hostile bytes to every parser.
 FUZZ = {"fuzz"}
 
@@ -28,8 +30,12 @@ ALLOWED = {
     **{crate: set() for crate in PROTOCOLS | ARITHMETIC | KEYS | STORAGE},
     "cashu": ARITHMETIC,
     "mdoc": KEYS,
+    "openid4vc": {"es256", "jose"},
+    "privacypass": {"es256", "rsasp1"},
     "cose": {"es256"},
     "jose": {"es256"},
+    "sdjwt": {"jose", "es256"},
+    "statuslist": {"jose", "cose", "es256"},
     **{crate: PROTOCOLS | STORAGE for crate in SERVICES},
     "credential": PROTOCOLS | KEYS | STORAGE,
     # The mint knows no person: not even the protocols that speak of one.
@@ -38,8 +44,9 @@ ALLOWED = {
     "registry": STORAGE,
     "wallet": PROTOCOLS | KEYS,
     "terminal": {"cashu", "wallet"},
-    "habeas": PROTOCOLS | SERVICES | CLIENTS,
+    "habeas": PROTOCOLS | KEYS | SERVICES | CLIENTS,
     **{tool: {"cashu", "mint"} | ARITHMETIC for tool in TOOLS},
+    **{tool: PROTOCOLS | KEYS | {"credential"} for tool in IDENTITY_BENCH},
     **{tool: PROTOCOLS | KEYS | {"treasury", "wallet"} for tool in FUZZ},
 }
 

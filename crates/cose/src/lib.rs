@@ -1,7 +1,8 @@
-//! CBOR of bounded size and depth, and COSE (RFC 9052) with ES256: what mdocs and status lists are written in.
+//! CBOR of bounded size and depth, and COSE (RFC 9052) with ES256 and HMAC: what mdocs and status lists are written in.
 //!
-//! In scope: encoding and decoding, `COSE_Sign1`, `COSE_Key` of P-256. Out of scope: what the structures mean.
+//! In scope: encoding and decoding, `COSE_Sign1`, `COSE_Mac0`, `COSE_Key` of P-256. Out of scope: what the structures mean.
 
+use aws_lc_rs::hmac;
 use ciborium::Value;
 use es256::{KeyError, PublicKey, Signer};
 
@@ -14,6 +15,10 @@ pub struct Malformed;
 const NESTING_MAX: usize = 24;
 /// The longest credential or response that is read.
 pub const INPUT_MAX_LEN: usize = 64 * 1024;
+
+mod typed;
+
+pub use typed::{TYP, sign1_typed};
 
 /// Tag 24: encoded CBOR (RFC 8949 section 3.4.5.1).
 const ENCODED_CBOR: u64 = 24;
@@ -30,7 +35,15 @@ pub fn encode(value: &Value) -> Vec<u8> {
 /// # Errors
 /// When it is too long, too deep, no CBOR, or has something after it.
 pub fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
-    if bytes.len() > INPUT_MAX_LEN {
+    decode_up_to(bytes, INPUT_MAX_LEN)
+}
+
+/// As [`decode`], for whoever expects longer ones (status lists).
+///
+/// # Errors
+/// As [`decode`], with another limit.
+pub fn decode_up_to(bytes: &[u8], max_len: usize) -> Result<Value, Malformed> {
+    if bytes.len() > max_len {
         return Err(Malformed);
     }
     let mut rest = bytes;
@@ -62,9 +75,27 @@ pub fn field<'a>(value: &'a Value, key: &str) -> Result<&'a Value, Malformed> {
     entries.iter().find(|(k, _)| k.as_text() == Some(key)).map(|(_, v)| v).ok_or(Malformed)
 }
 
-/// The protected header of every signature here: `{1: -7}`, ES256.
-fn protected_es256() -> Vec<u8> {
-    encode(&Value::Map(vec![(Value::from(1), Value::from(-7))]))
+/// The value of an integer key.
+pub fn entry(value: &Value, label: i64) -> Result<&Value, Malformed> {
+    let entries = value.as_map().ok_or(Malformed)?;
+    entries.iter().find(|(key, _)| *key == Value::from(label)).map(|(_, value)| value).ok_or(Malformed)
+}
+
+/// COSE's label of the algorithm (RFC 9052 section 3.1).
+const ALGORITHM: i64 = 1;
+/// ECDSA over P-256 with SHA-256 (RFC 9053 section 2.1).
+const ES256: i64 = -7;
+/// HMAC with SHA-256, whole (RFC 9053 section 3.1).
+const HMAC_256: i64 = 5;
+
+/// The protected header of everything here: the algorithm alone.
+fn protected(algorithm: i64) -> Vec<u8> {
+    encode(&Value::Map(vec![(Value::from(ALGORITHM), Value::from(algorithm))]))
+}
+
+/// Whether a protected header names an algorithm.
+fn names(protected: &[u8], algorithm: i64) -> Result<bool, Malformed> {
+    Ok(entry(&decode(protected)?, ALGORITHM).is_ok_and(|named| *named == Value::from(algorithm)))
 }
 
 /// COSE_Sign1 (RFC 9052 section 4.2) with ES256: the payload is carried, or detached when `carried` is false.
@@ -77,7 +108,7 @@ pub fn sign1(
     carried: bool,
     unprotected: Vec<(Value, Value)>,
 ) -> Result<Value, KeyError> {
-    let protected = protected_es256();
+    let protected = protected(ES256);
     let signature = key.sign(&to_be_signed(&protected, payload))?;
     let carried = if carried { Value::Bytes(payload.to_vec()) } else { Value::Null };
     Ok(Value::Array(vec![Value::Bytes(protected), Value::Map(unprotected), carried, Value::Bytes(signature.to_vec())]))
@@ -109,9 +140,7 @@ impl<'a> Sign1<'a> {
             payload: payload.as_bytes().map(Vec::as_slice),
             signature: bytes(signature)?,
         };
-        let header = decode(parsed.protected)?;
-        let algorithm = header.as_map().and_then(|entries| entries.iter().find(|(key, _)| *key == Value::from(1)));
-        if algorithm.is_some_and(|(_, value)| *value == Value::from(-7)) { Ok(parsed) } else { Err(Malformed) }
+        if names(parsed.protected, ES256)? { Ok(parsed) } else { Err(Malformed) }
     }
 
     /// Whether the signature holds over a payload.
@@ -124,6 +153,41 @@ impl<'a> Sign1<'a> {
 fn to_be_signed(protected: &[u8], payload: &[u8]) -> Vec<u8> {
     encode(&Value::Array(vec![
         Value::from("Signature1"),
+        Value::Bytes(protected.to_vec()),
+        Value::Bytes(Vec::new()),
+        Value::Bytes(payload.to_vec()),
+    ]))
+}
+
+/// COSE_Mac0 (RFC 9052 section 6.2) with HMAC 256/256, its payload detached.
+pub fn mac0(key: &[u8; 32], payload: &[u8]) -> Value {
+    let protected = protected(HMAC_256);
+    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, key), &to_be_authenticated(&protected, payload));
+    let tag = Value::Bytes(tag.as_ref().to_vec());
+    Value::Array(vec![Value::Bytes(protected), Value::Map(Vec::new()), Value::Null, tag])
+}
+
+/// Whether a COSE_Mac0 with a detached payload holds over it.
+///
+/// # Errors
+/// When it is none, carries a payload, or is not HMAC 256/256.
+pub fn mac0_holds(value: &Value, key: &[u8; 32], payload: &[u8]) -> Result<bool, Malformed> {
+    let Some([Value::Bytes(protected), Value::Map(_), Value::Null, Value::Bytes(tag)]) =
+        value.as_array().map(Vec::as_slice)
+    else {
+        return Err(Malformed);
+    };
+    if !names(protected, HMAC_256)? {
+        return Err(Malformed);
+    }
+    let key = hmac::Key::new(hmac::HMAC_SHA256, key);
+    Ok(hmac::verify(&key, &to_be_authenticated(protected, payload), tag).is_ok())
+}
+
+/// `MAC_structure` of RFC 9052 section 6.3, with no external data.
+fn to_be_authenticated(protected: &[u8], payload: &[u8]) -> Vec<u8> {
+    encode(&Value::Array(vec![
+        Value::from("MAC0"),
         Value::Bytes(protected.to_vec()),
         Value::Bytes(Vec::new()),
         Value::Bytes(payload.to_vec()),
@@ -145,13 +209,40 @@ pub fn cose_key(key: &PublicKey) -> Value {
 /// # Errors
 /// When it is another kind of key, or no point of the curve.
 pub fn key_of(cose_key: &Value) -> Result<PublicKey, Malformed> {
-    let entries = cose_key.as_map().ok_or(Malformed)?;
-    let get = |label: i64| entries.iter().find(|(key, _)| *key == Value::from(label)).map(|(_, value)| value);
-    let coordinate = |label| get(label).and_then(Value::as_bytes);
-    match (get(1), get(-1), coordinate(-2), coordinate(-3)) {
-        (Some(kind), Some(curve), Some(x), Some(y)) if *kind == Value::from(2) && *curve == Value::from(1) => {
-            PublicKey::from_coordinates(x, y).map_err(|_| Malformed)
-        }
-        _ => Err(Malformed),
+    let get = |label| entry(cose_key, label);
+    let coordinate = |label| get(label)?.as_bytes().ok_or(Malformed);
+    if *get(1)? != Value::from(2) || *get(-1)? != Value::from(1) {
+        return Err(Malformed);
+    }
+    PublicKey::from_coordinates(coordinate(-2)?, coordinate(-3)?).map_err(|_| Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mac_holds_for_its_key_and_payload_alone() {
+        let mac = mac0(&[7; 32], b"payload");
+        assert_eq!(mac0_holds(&mac, &[7; 32], b"payload"), Ok(true));
+        assert_eq!(mac0_holds(&mac, &[8; 32], b"payload"), Ok(false));
+        assert_eq!(mac0_holds(&mac, &[7; 32], b"payloads"), Ok(false));
+    }
+
+    #[test]
+    fn a_mac_cut_short_or_of_another_algorithm_is_refused() {
+        let parts = |protected: Vec<u8>, payload: Value, tag: Vec<u8>| {
+            Value::Array(vec![Value::Bytes(protected), Value::Map(Vec::new()), payload, Value::Bytes(tag)])
+        };
+        let whole = mac0(&[7; 32], b"payload");
+        let tag = whole.as_array().unwrap()[3].as_bytes().unwrap().clone();
+        let check = |mac: Value| mac0_holds(&mac, &[7; 32], b"payload");
+        assert_eq!(check(parts(protected(HMAC_256), Value::Null, tag.clone())), Ok(true));
+        assert_eq!(check(parts(protected(HMAC_256), Value::Null, tag[..16].to_vec())), Ok(false));
+        assert_eq!(check(parts(protected(HMAC_256), Value::Null, Vec::new())), Ok(false));
+        // 4: the same HMAC, of which 64 bits are sent.
+        assert_eq!(check(parts(protected(4), Value::Null, tag.clone())), Err(Malformed));
+        assert_eq!(check(parts(protected(HMAC_256), Value::Bytes(b"payload".to_vec()), tag)), Err(Malformed));
+        assert_eq!(check(Value::Null), Err(Malformed));
     }
 }

@@ -126,6 +126,26 @@ impl SigningKey {
         document.map(|document| Zeroizing::new(document.as_ref().to_vec())).map_err(|_| KeyError::Unusable)
     }
 
+    /// Reads the secret number, 32 bytes.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_secret(secret: &[u8]) -> Result<Self, KeyError> {
+        let public = *AgreementKey::from_secret(secret)?.public_key();
+        let pair =
+            EcdsaKeyPair::from_private_key_and_public_key(&ECDSA_P256_SHA256_FIXED_SIGNING, secret, public.as_point());
+        Ok(SigningKey { pair: pair.map_err(|_| KeyError::Invalid)?, public })
+    }
+
+    /// The secret number, 32 bytes, for whoever keeps it.
+    ///
+    /// # Errors
+    /// [`KeyError::Unusable`].
+    pub fn secret(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let secret: EcPrivateKeyBin<'_> = self.pair.private_key().as_be_bytes().map_err(|_| KeyError::Unusable)?;
+        Ok(Zeroizing::new(secret.as_ref().to_vec()))
+    }
+
     /// A fresh key that is not kept.
     ///
     /// # Errors
@@ -213,6 +233,14 @@ mod tests {
         assert!(!key.public_key().verify(b"massage", &signature));
         assert!(!other.public_key().verify(b"message", &signature));
         assert!(!key.public_key().verify(b"message", &signature[1..]));
+    }
+
+    #[test]
+    fn a_key_is_the_same_from_its_secret_number() {
+        let key = SigningKey::generate().unwrap();
+        let again = SigningKey::from_secret(&key.secret().unwrap()).unwrap();
+        assert!(key.public_key().verify(b"message", &again.sign(b"message").unwrap()));
+        assert!(SigningKey::from_secret(&[0; 32]).is_err() && SigningKey::from_secret(&[255; 32]).is_err());
     }
 
     #[test]
