@@ -18,8 +18,8 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::MintError;
+use crate::TokenUri;
 use crate::token::TokenKey;
-use crate::token_uri::TokenUri;
 
 /// Amounts 2⁰ to 2³¹ minor units: the largest token is worth 21 million dollars, more than any single payment.
 const AMOUNTS: u32 = 32;

@@ -22,12 +22,11 @@ pub mod socket;
 pub mod status;
 pub mod store;
 pub mod token;
-pub mod token_uri;
 
 use cashu::{Amount, ErrorCode, KeysetId, Point, Unit};
 
 pub use mint::Mint;
-pub use token_uri::TokenUri;
+pub use storage::token_uri::TokenUri;
 
 /// Why the mint can't do what was asked.
 #[derive(Clone, Debug, thiserror::Error)]

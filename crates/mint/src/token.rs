@@ -13,44 +13,27 @@
 //! The token is asked at start and when a keyset is made. In between nothing is held open: no session, no PIN in memory, so that a
 //! token may be away and come back, and is needed again once a quarter.
 
-use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
-
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
-use cryptoki::error::{Error, RvError};
+use cryptoki::error::Error;
 use cryptoki::mechanism::{Mechanism, MechanismType};
 use cryptoki::object::{Attribute, AttributeType, ObjectClass, ObjectHandle};
-use cryptoki::session::{Session, UserType};
-use cryptoki::slot::Slot;
-use cryptoki::types::AuthPin;
+use cryptoki::session::Session;
+use storage::token::{Access, Token, TokenError};
+use storage::token_uri::TokenUri;
 use zeroize::Zeroizing;
 
 use crate::MintError;
-use crate::token_uri::TokenUri;
 
 /// Bytes of a seed.
 const SEED_LEN: usize = 32;
-/// Bytes of the longest PIN; tokens take far less.
-const PIN_MAX_LEN: usize = 255;
-
-/// A module is initialised once in a process, so one at a time works with one.
-static MODULES: Mutex<()> = Mutex::new(());
 
 /// A secret in a token, that computes HMAC-SHA256.
 pub(crate) struct TokenKey {
-    uri: TokenUri,
-    module: Pkcs11,
-    /// A token locks itself after a few wrong PINs: one that was refused is not shown again by this process.
-    pin_refused: AtomicBool,
+    token: Token,
 }
 
-/// Takes leave of a module, also when what was done with it failed.
-struct Initialised<'a>(&'a Pkcs11);
-
-impl Drop for Initialised<'_> {
-    fn drop(&mut self) {
-        let _ = self.0.clone().finalize();
+impl From<TokenError> for MintError {
+    fn from(error: TokenError) -> Self {
+        MintError::Key(error.to_string())
     }
 }
 
@@ -60,11 +43,7 @@ impl TokenKey {
     /// # Errors
     /// When the module is no PKCS#11 module.
     pub(crate) fn new(uri: &TokenUri) -> Result<Self, MintError> {
-        let module = Pkcs11::new(uri.module_path()).map_err(|error| {
-            let (path, told) = (uri.module_path().display(), told(&error));
-            MintError::Key(format!("the PKCS#11 module {path} can't be loaded: {told}"))
-        })?;
-        Ok(TokenKey { uri: uri.clone(), module, pin_refused: AtomicBool::new(false) })
+        Ok(TokenKey { token: Token::new(uri)? })
     }
 
     /// Makes the secret in the token: random, sensitive, not extractable.
@@ -73,16 +52,12 @@ impl TokenKey {
     /// When the token can't do it, or has a secret key of this label. A secret that can't be used is taken away again.
     pub(crate) fn make(uri: &TokenUri) -> Result<Self, MintError> {
         let key = TokenKey::new(uri)?;
-        key.logged_in(Access::Write, |slot, session| {
-            let offered = key.module.get_mechanism_list(slot).map_err(|error| key.failed(&error))?;
-            for (needed, name) in [
+        key.token.logged_in(Access::Write, |slot, session| {
+            let needed = [
                 (MechanismType::GENERIC_SECRET_KEY_GEN, "CKM_GENERIC_SECRET_KEY_GEN"),
                 (MechanismType::SHA256_HMAC, "CKM_SHA256_HMAC"),
-            ] {
-                if !offered.contains(&needed) {
-                    return Err(key.unfit(&format!("does not offer {name}, so it can't keep a mint's seed")));
-                }
-            }
+            ];
+            key.token.must_offer(slot, &needed, "keep a mint's seed")?;
             if !key.found(session)?.is_empty() {
                 let object = uri.object();
                 return Err(
@@ -113,23 +88,36 @@ impl TokenKey {
     /// # Errors
     /// When the token is away or refuses, or the secret is not there or could be taken out. Then there is no result at all.
     pub(crate) fn hmac_sha256(&self, messages: &[Vec<u8>]) -> Result<Vec<Zeroizing<[u8; 32]>>, MintError> {
-        self.logged_in(Access::Read, |_, session| {
+        self.token.logged_in(Access::Read, |_, session| {
             let handle = match self.found(session)?[..] {
                 [handle] => handle,
                 [] => {
-                    let object = self.uri.object();
+                    let object = self.object();
                     let told = format!("has no secret key '{object}': `habeas mint make-key` makes one in a new token");
                     return Err(self.unfit(&told));
                 }
-                _ => return Err(self.unfit(&format!("has several secret keys '{}'", self.uri.object()))),
+                _ => return Err(self.unfit(&format!("has several secret keys '{}'", self.object()))),
             };
             self.check(session, handle)?;
             messages.iter().map(|message| self.hmac(session, handle, message)).collect()
         })
     }
 
+    /// What is wrong with the token.
+    fn unfit(&self, told: &str) -> MintError {
+        self.token.unfit(told).into()
+    }
+
+    fn failed(&self, error: &Error) -> MintError {
+        self.token.failed(error).into()
+    }
+
+    fn object(&self) -> &str {
+        self.token.uri().object()
+    }
+
     fn found(&self, session: &Session) -> Result<Vec<ObjectHandle>, MintError> {
-        let label = self.uri.object().as_bytes().to_vec();
+        let label = self.object().as_bytes().to_vec();
         let wanted = [Attribute::Class(ObjectClass::SECRET_KEY), Attribute::Label(label)];
         session.find_objects(&wanted).map_err(|error| self.failed(&error))
     }
@@ -147,7 +135,7 @@ impl TokenKey {
         ];
         let attributes = session.get_attributes(handle, &asked).map_err(|error| self.failed(&error))?;
         let refuse = |told: &str| {
-            let object = self.uri.object();
+            let object = self.object();
             Err(self.unfit(&format!(
                 "has the key '{object}', but {told}: it is no seed for a mint; make one with `habeas mint make-key`"
             )))
@@ -182,105 +170,5 @@ impl TokenKey {
         }
         result.copy_from_slice(&mac);
         Ok(result)
-    }
-
-    /// Does something in a session of the token, logged in; closes everything afterwards.
-    fn logged_in<T>(
-        &self,
-        access: Access,
-        act: impl FnOnce(Slot, &Session) -> Result<T, MintError>,
-    ) -> Result<T, MintError> {
-        let _alone = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
-        if self.pin_refused.load(Ordering::Relaxed) {
-            return Err(self.pin_is_wrong());
-        }
-        let pin = self.pin()?;
-        let arguments = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
-        // Anew each time: some modules see a token that comes back only then.
-        self.module.initialize(arguments).map_err(|error| self.failed(&error))?;
-        let _initialised = Initialised(&self.module);
-        let slot = self.slot()?;
-        let session = match access {
-            Access::Read => self.module.open_ro_session(slot),
-            Access::Write => self.module.open_rw_session(slot),
-        }
-        .map_err(|error| self.failed(&error))?;
-        match session.login(UserType::User, Some(&pin)) {
-            Ok(()) => {}
-            Err(Error::Pkcs11(RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange, _)) => {
-                self.pin_refused.store(true, Ordering::Relaxed);
-                return Err(self.pin_is_wrong());
-            }
-            Err(Error::Pkcs11(RvError::PinLocked, _)) => {
-                return Err(self.unfit("is locked after too many wrong PINs: its security officer unlocks it"));
-            }
-            Err(error) => return Err(self.failed(&error)),
-        }
-        act(slot, &session)
-    }
-
-    /// The slot that the token is in.
-    fn slot(&self) -> Result<Slot, MintError> {
-        let slots = self.module.get_slots_with_token().map_err(|error| self.failed(&error))?;
-        // A reader that fails holds up nobody else's token.
-        let tokens = slots.into_iter().filter_map(|slot| Some((slot, self.module.get_token_info(slot).ok()?)));
-        let mut ours = tokens.filter(|(_, token)| {
-            let right_serial = self.uri.serial().is_none_or(|serial| token.serial_number() == serial);
-            token.token_initialized() && token.label() == self.uri.token() && right_serial
-        });
-        match (ours.next(), ours.next()) {
-            (Some((slot, _)), None) => Ok(slot),
-            (None, _) => {
-                Err(self.unfit("is not there: plug it in, or look for its label and serial number with its own tool"))
-            }
-            (Some(_), Some(_)) => {
-                Err(self.unfit("is not the only one of this label: name its serial number as well (serial=…)"))
-            }
-        }
-    }
-
-    /// The PIN, read when it is needed and not kept.
-    fn pin(&self) -> Result<AuthPin, MintError> {
-        let path = self.uri.pin_source();
-        let secret = storage::keys::read_private(path).map_err(|error| match error.kind() {
-            io::ErrorKind::PermissionDenied | io::ErrorKind::InvalidData if error.get_ref().is_some() => {
-                MintError::Key(format!("the PIN is not used: {error}"))
-            }
-            _ => MintError::Key(format!("the PIN can't be read from {}: {error}", path.display())),
-        })?;
-        let text = std::str::from_utf8(&secret).ok().map(|text| text.trim_end_matches(['\r', '\n']));
-        match text.filter(|pin| !pin.is_empty() && pin.len() <= PIN_MAX_LEN) {
-            Some(pin) => Ok(AuthPin::new(pin.into())),
-            None => Err(MintError::Key(format!("{} holds no PIN: one line of text", path.display()))),
-        }
-    }
-
-    fn pin_is_wrong(&self) -> MintError {
-        let path = self.uri.pin_source().display();
-        self.unfit(&format!(
-            "refuses the PIN in {path}, and is not asked again before a restart, since a few wrong ones lock it: put the right one there"
-        ))
-    }
-
-    /// What is wrong with this token.
-    fn unfit(&self, told: &str) -> MintError {
-        MintError::Key(format!("the token '{}' {told}", self.uri.token()))
-    }
-
-    fn failed(&self, error: &Error) -> MintError {
-        self.unfit(&format!("can't be used: {}", told(error)))
-    }
-}
-
-enum Access {
-    Read,
-    Write,
-}
-
-/// A module's answer by its name in the standard, under which its manual explains it.
-fn told(error: &Error) -> String {
-    match error {
-        Error::Pkcs11(answer, function) => format!("C_{function:?} answered {answer:?}"),
-        other => other.to_string(),
     }
 }
