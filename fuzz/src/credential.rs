@@ -6,10 +6,11 @@ use ciborium::Value;
 use cose::{Sign1, decode, encode, field};
 use es256::{Signer, SigningKey};
 use jiff::Timestamp;
-use mdoc::DOC_TYPE;
-use mdoc::present::present;
-use mdoc::transcript::PresentationRequest;
-use mdoc::verify::{Disclosed, verify, verify_chain};
+use mdoc::certificate::{Usage, verify_chain};
+use mdoc::present::{DeviceKey, Presented, present};
+use mdoc::transcript::{Handover, SessionTranscript};
+use mdoc::verify::{Document, verify};
+use mdoc::{DOC_TYPE, Namespaces};
 
 const ROOT: &[u8] = include_bytes!("../fixtures/root.der");
 const SIGNER: &[u8] = include_bytes!("../fixtures/signer.der");
@@ -18,14 +19,26 @@ const RESPONSE: &[u8] = include_bytes!("../fixtures/response.cbor");
 /// When the presentation was made: 2026-11-23T12:00:00Z.
 const NOW: i64 = 1_795_435_200;
 
-fn request() -> PresentationRequest {
-    PresentationRequest {
-        client_id: "x509_san_dns:clinic.example".into(),
-        response_uri: "https://clinic.example/response".into(),
-        nonce: "n-0S6_WzA2Mj".into(),
-        doc_type: DOC_TYPE.into(),
-        elements: vec!["given_name".into(), "age_over_60".into()],
-    }
+/// What was asked in it.
+const ASKED: [(&str, &str); 2] = [(DOC_TYPE, "given_name"), (DOC_TYPE, "age_over_60")];
+
+fn transcript() -> SessionTranscript {
+    SessionTranscript::new(&Handover::OpenId4Vp {
+        client_id: "x509_san_dns:clinic.example",
+        nonce: "n-0S6_WzA2Mj",
+        jwk_thumbprint: None,
+        response_uri: "https://clinic.example/response",
+    })
+}
+
+fn verified(response: &[u8], now: Timestamp) -> Option<Document> {
+    let mut documents = verify(response, &transcript(), &[ROOT], now, None).ok()?;
+    documents.pop().filter(|document| documents.is_empty() && document.answers(DOC_TYPE, &ASKED).is_ok())
+}
+
+fn presented(issuer_signed: &[u8]) -> Option<Vec<u8>> {
+    let presented = Presented { issuer_signed, elements: &ASKED, device: DeviceKey::Signature(device()) };
+    present(&[presented], &transcript()).ok()
 }
 
 fn device() -> &'static SigningKey {
@@ -34,8 +47,9 @@ fn device() -> &'static SigningKey {
 }
 
 /// What the genuine presentation discloses.
-fn disclosed() -> Disclosed {
-    Disclosed::from([("given_name".into(), Value::from("Adaline")), ("age_over_60".into(), Value::Bool(true))])
+fn disclosed() -> Namespaces<Value> {
+    let elements = [("given_name".into(), Value::from("Adaline")), ("age_over_60".into(), Value::Bool(true))];
+    Namespaces::from([(DOC_TYPE.into(), elements.into())])
 }
 
 /// No CBOR begins with it: what follows are changes of the genuine presentation.
@@ -60,8 +74,8 @@ pub fn mdoc(data: &[u8]) -> bool {
         return mdoc(&changed(changes));
     }
     let now = Timestamp::from_second(NOW).expect("a time");
-    if let Ok(key) = verify_chain(data, ROOT, now) {
-        assert_eq!(Ok(key), verify_chain(SIGNER, ROOT, now), "the root signed one key");
+    if let Ok(key) = verify_chain(data, &[ROOT], Usage::DocumentSigner, now) {
+        assert_eq!(Ok(key), verify_chain(SIGNER, &[ROOT], Usage::DocumentSigner, now), "the root signed one key");
         return true;
     }
     let Ok(value) = decode(data) else { return false };
@@ -70,10 +84,10 @@ pub fn mdoc(data: &[u8]) -> bool {
     assert_eq!(decode(&written).map(|again| encode(&again)), Ok(written), "what is written is read again");
     let _ = Sign1::parse(&value);
     let _ = cose::key_of(&value);
-    if let Ok(shown) = verify(data, &request(), ROOT, now) {
-        assert_eq!(shown, disclosed(), "what was signed, and nothing else");
+    if let Some(shown) = verified(data, now) {
+        assert_eq!(shown.elements, disclosed(), "what was signed, and nothing else");
     }
-    if let Ok(response) = present(data, device(), &request()) {
+    if let Some(response) = presented(data) {
         let response = decode(&response).expect("our own response");
         let documents = field(&response, "documents").expect("documents").as_array().expect("a list");
         let namespaces =
@@ -106,8 +120,8 @@ mod tests {
     #[test]
     fn the_genuine_presentation_is_taken() {
         let now = Timestamp::from_second(NOW).unwrap();
-        assert_eq!(verify(RESPONSE, &request(), ROOT, now), Ok(disclosed()));
-        assert!(verify_chain(SIGNER, ROOT, now).is_ok());
-        assert!(present(CREDENTIAL, device(), &request()).is_ok());
+        assert_eq!(verified(RESPONSE, now).map(|document| document.elements), Some(disclosed()));
+        assert!(verify_chain(SIGNER, &[ROOT], Usage::DocumentSigner, now).is_ok());
+        assert!(presented(CREDENTIAL).is_some());
     }
 }

@@ -5,15 +5,20 @@
 //! feature `engine` the binary runs one target under libFuzzer (`scripts/fuzz.sh`); without it, the tests here play each target's seeds.
 //!
 //! [`text`] (tokens, payment requests, moving codes, offers) → [`json`] (what travels between wallet and mint) → [`spending`] (conditions) →
-//! [`curve`] (points, proofs, signatures) → [`credential`] (CBOR, mdoc) → [`log`] (notes, tiles) → [`bank`] (statements). Beside them
-//! [`planted`], a bug that the engine must find, and [`vectors`], the seeds that were published.
+//! [`curve`] (points, proofs, signatures) → [`credential`] (CBOR, mdoc) → [`proximity`] (a reader and a device) → [`signed`] (JOSE, SD-JWT,
+//! status lists) → [`messages`] (OpenID4VCI and OpenID4VP) → [`pass`] (tokens of anonymous predicates) → [`log`] (notes, tiles) → [`bank`] (statements). Beside them [`planted`], a bug
+//! that the engine must find, and [`vectors`], the seeds that were published.
 
 pub mod bank;
 pub mod credential;
 pub mod curve;
 pub mod json;
 pub mod log;
+pub mod messages;
+pub mod pass;
 pub mod planted;
+pub mod proximity;
+pub mod signed;
 pub mod spending;
 pub mod text;
 pub mod vectors;
@@ -29,7 +34,7 @@ pub struct Target {
 }
 
 /// All targets; the planted bug is not among them.
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 24] = [
     Target { name: "token", play: text::token, seeds: text::token_seeds },
     Target { name: "payment-request", play: text::payment_request, seeds: text::payment_request_seeds },
     Target {
@@ -46,6 +51,14 @@ pub const TARGETS: [Target; 16] = [
     Target { name: "lock", play: spending::lock, seeds: spending::lock_seeds },
     Target { name: "curve", play: curve::curve, seeds: curve::curve_seeds },
     Target { name: "mdoc", play: credential::mdoc, seeds: credential::mdoc_seeds },
+    Target { name: "proximity", play: proximity::proximity, seeds: proximity::proximity_seeds },
+    Target { name: "jose", play: signed::jose, seeds: signed::jose_seeds },
+    Target { name: "sdjwt", play: signed::sdjwt, seeds: signed::sdjwt_seeds },
+    Target { name: "statuslist", play: signed::statuslist, seeds: signed::statuslist_seeds },
+    Target { name: "pass", play: pass::pass, seeds: pass::pass_seeds },
+    Target { name: "pass-text", play: pass::pass_text, seeds: pass::pass_text_seeds },
+    Target { name: "links", play: messages::links, seeds: messages::links_seeds },
+    Target { name: "query", play: messages::query, seeds: messages::query_seeds },
     Target { name: "note", play: log::note, seeds: log::note_seeds },
     Target { name: "tile", play: log::tile, seeds: log::tile_seeds },
     Target { name: "log", play: log::log, seeds: log::log_seeds },

@@ -131,6 +131,7 @@ pub fn tile_seeds() -> Vec<Vec<u8>> {
         },
         Entry::RunApproved { run: text("r"), hash: text("ab"), at: 1 },
         Entry::RecordOpened { tag, purpose: text("p"), role: text("r"), fields: vec![text("birth_date")], at: 3_600 },
+        Entry::PredicateKey { predicate: text("age_over_60"), period: text("2026-12"), spki_sha256: text("ab"), at: 1 },
         Entry::IssuerCertificate { role: text("iaca"), sha256: text("ab"), at: 1 },
     ];
     let mut seeds: Vec<Vec<u8>> = entries.iter().filter_map(Entry::to_bytes).collect();

@@ -134,19 +134,24 @@ pub fn animated_seeds() -> Vec<Vec<u8>> {
 
 /// Offers: text, or the JSON inside.
 pub fn offer(data: &[u8]) -> bool {
-    let text = wrapped(data, "habeas-offer:", "habeas-offer:");
+    let text = wrapped(data, "openid-credential-offer:", OFFER);
     let Some(offer) = text.and_then(|text| Offer::decode(&text).ok()) else { return false };
     // Written out, it may be longer than it was: JSON has shorter ways to leave a field out.
     assert!(Offer::decode(&offer.encode()).is_ok_and(|again| again == offer), "what is written is read again");
     true
 }
 
+/// The part of an offer that any wallet reads; what is ours follows.
+const OFFER: &str = "openid-credential-offer://?credential_offer=%7B%22credential_issuer%22%3A%22https%3A%2F%2Fa.example%22%2C%22\
+    credential_configuration_ids%22%3A%5B%22a%22%5D%7D&habeas=";
+
 /// Two offers.
 pub fn offer_seeds() -> Vec<Vec<u8>> {
     let services = r#"{"mint":"https://a.example","log":"https://a.example/log","log_vkey":"a+1+b""#;
-    let holder = r#","registry":"https://a.example/registry","issuer":"https://a.example/credential"}"#;
-    let with = |services: String| format!(r#"{{"code":"00ff","tag_key":"11","services":{services}}}"#).into_bytes();
+    let issuer = r#"{"url":"https://a.example/credential","root_sha256":"00","register_sha256":"11"}"#;
+    let holder = format!(r#","registry":"https://a.example/registry","issuer":{issuer}}}"#);
+    let with = |services: String| format!(r#"{{"tag_key":"11","services":{services}}}"#).into_bytes();
     let inside = with(format!("{services}{holder}"));
-    let text = format!("habeas-offer:{}", URL_SAFE_NO_PAD.encode(&inside));
+    let text = format!("{OFFER}{}", URL_SAFE_NO_PAD.encode(&inside));
     vec![inside, with(format!("{services}}}")), text.into_bytes()]
 }

@@ -32,7 +32,8 @@ pub fn run(services: &Services) -> Result<AuditReport> {
     let treasury = services.treasury.audit()?;
     let mint = services.mint.audit_at(treasury.mint_events)?;
     let registry = services.registry.audit()?;
-    let mut problems = [mint.problems.clone(), treasury.problems, registry.problems].concat();
+    let credentials = services.credentials.store().audit()?;
+    let mut problems = [mint.problems.clone(), treasury.problems, registry.problems, credentials].concat();
     for (unit, totals) in &treasury.totals {
         let booked = unit.parse().ok().and_then(|unit| mint.booked.get(&unit)).copied().unwrap_or(0);
         if booked != i128::from(totals.outstanding_minor) {

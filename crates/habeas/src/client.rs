@@ -66,6 +66,12 @@ impl Officer {
         self.json(request.send_json(body))
     }
 
+    /// `DELETE path`, the answer as JSON.
+    pub fn delete<Answer: DeserializeOwned>(&self, path: &str) -> Result<Answer> {
+        let request = self.agent.delete(format!("{}{path}", self.base)).header("authorization", self.bearer());
+        self.json(request.call())
+    }
+
     /// `POST path` with a body of bytes, the answer as bytes.
     pub fn post_bytes(&self, path: &str, content_type: &str, body: &[u8]) -> Result<Vec<u8>> {
         let request = self.agent.post(format!("{}{path}", self.base)).header("authorization", self.bearer());

@@ -6,6 +6,7 @@
 //! DATA/sandbox           there if the money is worth nothing
 //! DATA/mint-store        the address of the mint's database, if it has one
 //! DATA/mint-key          where the mint's seed is, if it is in a token (a PKCS#11 URI)
+//! DATA/issuer-key        where the issuer's keys are, if they are in a token (a PKCS#11 URI)
 //! DATA/officers/*.token  the bearer tokens of officers who work on this machine (mode 0600)
 //! DATA/mint.restoring/   what a restore of the mint works in; there only while it does, or after it was cut off
 //! DATA/registry/ mint/ treasury/ credential/ log/   each service's own database and keys
@@ -24,6 +25,10 @@ use serde::{Deserialize, Serialize};
 const MINT_STORE: &str = "mint-store";
 /// Names the key in a token that the mint's seed is, if it is in one.
 const MINT_KEY: &str = "mint-key";
+/// Names the token that the issuer's keys are in, if they are in one, and what their labels begin with.
+const ISSUER_KEY: &str = "issuer-key";
+/// The certificate of the issuer's root, in its folder: there from the first start on that found its keys.
+const ISSUER_ROOT: &str = "keys/iaca.cert.der";
 /// Marks the data folder of a sandbox.
 const SANDBOX_MARK: &str = "sandbox";
 
@@ -102,9 +107,41 @@ impl DataFolder {
 
     /// The key in a token that the mint's seed is, if it is not in a file.
     pub fn mint_key(&self) -> Result<Option<TokenUri>> {
-        let text = self.remembered(MINT_KEY)?;
+        self.remembered_key(MINT_KEY)
+    }
+
+    /// The token that the issuer's keys are in, if they are not in files.
+    pub fn issuer_key(&self) -> Result<Option<TokenUri>> {
+        self.remembered_key(ISSUER_KEY)
+    }
+
+    fn remembered_key(&self, name: &str) -> Result<Option<TokenUri>> {
+        let text = self.remembered(name)?;
         let uri = text.map(|text| text.parse()).transpose();
-        uri.with_context(|| format!("{} is damaged", self.root.join(MINT_KEY).display()))
+        uri.with_context(|| format!("{} is damaged", self.root.join(name).display()))
+    }
+
+    /// Has the issuer's keys in a token from the first day on. An issuer that is there already keeps its keys, and may be told another
+    /// way to them: a module or a PIN file that has moved.
+    pub fn set_issuer_key(&self, uri: &TokenUri) -> Result<()> {
+        let write = || write_private(&self.root.join(ISSUER_KEY), uri.to_string().as_bytes());
+        match self.issuer_key()? {
+            Some(known) if known == *uri => Ok(()),
+            Some(known) if known.names_key_of(uri) => write(),
+            // Without a root nothing was signed: a first start found no token, and may name another.
+            _ if !self.service("credential").join(ISSUER_ROOT).exists() => write(),
+            Some(known) => bail!(
+                "the issuer of {} has other keys ('{}-…' in the token '{}'): start it without --issuer-key",
+                self.root.display(),
+                known.object(),
+                known.token()
+            ),
+            None => bail!(
+                "the issuer of {} was made with keys in files (credential/keys), and what they signed goes on to need them: start it \
+                 without --issuer-key",
+                self.root.display()
+            ),
+        }
     }
 
     /// Has the mint's seed in a token from the first day on. A mint that is there already keeps its key, and may be told another

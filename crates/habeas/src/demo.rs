@@ -1,6 +1,6 @@
 //! The whole life of a programme, played on one machine over real HTTP: `habeas demo`.
 //!
-//! People of a file are enrolled; each gets an ID credential and shows one fact of it; a run is prepared and approved by two officers;
+//! People of a file are enrolled; each gets a batch of ID credentials, and some show one fact of it to a clinic; a run is prepared and approved by two officers;
 //! people collect e-cash and spend it at merchants' tills; tills redeem; merchants are paid by bank file; the books and the log are checked.
 
 use std::net::SocketAddr;
@@ -10,12 +10,15 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use cashu::{Amount, Unit};
+use credential::register::NewRelyingParty;
+use credential::verifier::{self, Outcome, Question, SpentTokens};
+use es256::{Signer, SigningKey};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use mdoc::DOC_TYPE;
-use mdoc::transcript::PresentationRequest;
-use mdoc::verify::verify;
 use mint::Options;
+use openid4vc::dcql::PREDICATE;
+use openid4vc::registration::Localised;
+use openid4vc::{MSO_MDOC, SD_JWT_VC};
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use rand::{RngExt, SeedableRng};
@@ -29,19 +32,26 @@ use tlog::note::Verifier;
 use treasury::bank::{self, Deposit};
 use treasury::settlement::Settlement;
 use wallet::Wallet;
-use wallet::holder::Offer;
+use wallet::credentials::BATCH_SIZE;
 use wallet::log_view::HttpTiles;
 use wallet::state::Services;
 
 use crate::client::Officer;
 use crate::data::DataFolder;
 use crate::enrol::{enrol, read_map};
+use crate::relying_party::{self, Serving};
 use crate::server::Server;
 
 /// Merchants of the demonstration.
 const MERCHANTS: usize = 20;
 /// What each eligible person gets: 50.00.
 const ALLOWANCE_MINOR: u64 = 5_000;
+/// Age checks that the clinic asks for, one of each of the first people.
+const PRESENTATIONS: usize = 500;
+/// Age checks that it asks for by anonymous predicate, one of each of the first people of whom it is true.
+const PREDICATES: u64 = 500;
+/// Tokens of a predicate that each of them fetches: one is shown, the others are left.
+const TOKENS: usize = 2;
 /// Wallets at work at once: more than the cores, since each waits for answers.
 const WALLETS_AT_ONCE: usize = 6;
 /// Accounts at the pretended bank, with right check digits.
@@ -57,10 +67,18 @@ pub struct Summary {
     pub rows_refused: usize,
     /// People flagged as likely duplicates.
     pub possible_duplicates: usize,
-    /// Credentials issued.
+    /// Credentials issued, in batches of [`BATCH_SIZE`] a person.
     pub credentials_issued: u64,
-    /// Credentials shown to a relying party and verified to the root.
+    /// Credentials that their holder's wallet verified to the root when they came.
     pub credentials_verified: u64,
+    /// Age checks that a relying party asked for by OpenID4VP.
+    pub presentations: u64,
+    /// Those that it verified.
+    pub presentations_verified: u64,
+    /// Age checks by anonymous predicate.
+    pub predicates: u64,
+    /// Those that were verified.
+    pub predicates_verified: u64,
     /// Eligible people in the approved run.
     pub people_paid: u64,
     /// Deposited.
@@ -106,13 +124,7 @@ pub fn run(data: &DataFolder, people: &Path, map: &Path, seed: u64) -> Result<Su
     let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
     let server = Server::start(data, listen, Options::default())?;
     say(&format!("services listen at {}", server.url));
-    let services = Services {
-        mint: server.url.clone(),
-        log: format!("{}/log", server.url),
-        log_vkey: server.services.log.vkey().to_owned(),
-        registry: Some(format!("{}/registry", server.url)),
-        issuer: Some(format!("{}/credential", server.url)),
-    };
+    let services = crate::services_at(&server.url, server.services.log.vkey())?;
     let admin = Officer::of(data, "admin")?;
     let officer = |name: &str, role: &str| -> Result<Officer> {
         let token: Token = admin.post("/registry/v1/officers", &json!({"name": name, "role": role}))?;
@@ -154,8 +166,9 @@ pub fn run(data: &DataFolder, people: &Path, map: &Path, seed: u64) -> Result<Su
 
     let tills = open_tills(data, &finance, &services)?;
     say(&format!("{MERCHANTS} merchants have a till each"));
-    let root = wallet::http::get_bytes(&format!("{}/credential/v1/iaca", server.url))?;
-    let tally = play_wallets(data, &services, &enrolled.offers, &tills, &root, seed)?;
+    let clinic = open_clinic(&admin, &services)?;
+    say("a clinic is registered: it may ask whether people are 60 or older, and nothing else");
+    let tally = play_wallets(data, &services, &enrolled.offers, &tills, &clinic, seed)?;
     let collected = tally.collected_minor.load(Ordering::Relaxed);
     ensure!(collected == run.total_minor, "people collected {collected} of {}", run.total_minor);
 
@@ -193,7 +206,11 @@ pub fn run(data: &DataFolder, people: &Path, map: &Path, seed: u64) -> Result<Su
         rows_refused: enrolled.refused.len(),
         possible_duplicates: enrolled.flagged,
         credentials_issued: tally.credentials.load(Ordering::Relaxed),
-        credentials_verified: tally.verified.load(Ordering::Relaxed),
+        credentials_verified: tally.credentials.load(Ordering::Relaxed),
+        presentations: tally.asked.load(Ordering::Relaxed),
+        presentations_verified: tally.verified.load(Ordering::Relaxed),
+        predicates: tally.predicates.load(Ordering::Relaxed).min(PREDICATES),
+        predicates_verified: tally.predicates_verified.load(Ordering::Relaxed),
         people_paid: run.lines,
         funded_minor: totals.funded_minor,
         paid_minor: collected,
@@ -241,11 +258,41 @@ fn open_tills(data: &DataFolder, finance: &Officer, services: &Services) -> Resu
     Ok(tills)
 }
 
+/// A relying party and its verifier.
+struct Clinic {
+    verifier: verifier::Verifier,
+    serving: Serving,
+}
+
+fn open_clinic(admin: &Officer, services: &Services) -> Result<Clinic> {
+    let issuer = services.issuer.as_ref().context("the demonstration has an issuer")?;
+    let new = NewRelyingParty {
+        identifier: "NTRUT-DEMO0001".into(),
+        name: "Demonstration clinic".into(),
+        legal_name: "Demonstration clinic".into(),
+        purpose: vec![
+            Localised { lang: "en".into(), value: "to let people of 60 or older in first".into() },
+            Localised { lang: "es".into(), value: "para atender primero a mayores de 60".into() },
+        ],
+        legal_basis: "Demonstration health act, article 1".into(),
+        retention_days: 0,
+        attributes: vec!["age_over_60".into()],
+        privacy_policy: None,
+        key: jose::Jwk::from(*SigningKey::generate()?.public_key()),
+    };
+    let verifier = relying_party::register(admin, &issuer.url, new)?.verifier(Some(SpentTokens::in_memory()))?;
+    let serving = Serving::start(verifier.clone(), "demonstration", ([127, 0, 0, 1], 0).into(), None)?;
+    Ok(Clinic { verifier, serving })
+}
+
 /// What the wallets did.
 #[derive(Default)]
 struct Tally {
     credentials: AtomicU64,
+    asked: AtomicU64,
     verified: AtomicU64,
+    predicates: AtomicU64,
+    predicates_verified: AtomicU64,
     collected_minor: AtomicU64,
     payments: AtomicU64,
     spent_minor: AtomicU64,
@@ -261,7 +308,7 @@ fn play_wallets(
     services: &Services,
     offers: &[registry::enrol::Offer],
     tills: &[OpenTill],
-    root: &[u8],
+    clinic: &Clinic,
     seed: u64,
 ) -> Result<Tally> {
     let tally = Tally::default();
@@ -275,14 +322,10 @@ fn play_wallets(
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         let Some(offer) = offers.get(number) else { return Ok(()) };
-                        let offer = Offer {
-                            code: offer.code.clone(),
-                            tag_key: offer.tag_key.clone(),
-                            services: services.clone(),
-                        };
+                        let person = Person { number, offer, services };
                         // Drawn by person and not by thread, so that a seed gives the same purchases.
                         let mut rng = StdRng::seed_from_u64(seed.wrapping_add(number as u64));
-                        let result = play_one(&wallet_path(data, number), &offer, tills, root, &mut rng, &tally);
+                        let result = play_one(&wallet_path(data, number), &person, tills, clinic, &mut rng, &tally);
                         if result.is_err() {
                             next.store(offers.len(), Ordering::Relaxed);
                         }
@@ -299,29 +342,55 @@ fn play_wallets(
     Ok(tally)
 }
 
+struct Person<'a> {
+    number: usize,
+    offer: &'a registry::enrol::Offer,
+    services: &'a Services,
+}
+
 fn play_one(
     path: &Path,
-    offer: &Offer,
+    person: &Person<'_>,
     tills: &[OpenTill],
-    root: &[u8],
+    clinic: &Clinic,
     rng: &mut StdRng,
     tally: &Tally,
 ) -> Result<()> {
     let usd: Unit = "usd".parse()?;
-    let mut wallet = Wallet::create(path, offer.services.clone())?;
-    wallet.accept_offer(offer)?;
-    wallet.fetch_credential(offer)?;
-    tally.credentials.fetch_add(1, Ordering::Relaxed);
-    let request = PresentationRequest {
-        client_id: "demonstration-clinic".into(),
-        response_uri: "http://127.0.0.1/presentations".into(),
-        nonce: hex::encode(rng.random::<[u8; 16]>()),
-        doc_type: DOC_TYPE.into(),
-        elements: vec!["age_over_60".into()],
-    };
-    let disclosed = verify(&wallet.present(&request)?, &request, root, Timestamp::now())?;
-    ensure!(disclosed.len() == 1, "a relying party saw more than it asked for");
-    tally.verified.fetch_add(1, Ordering::Relaxed);
+    let mut wallet = Wallet::create(path, person.services.clone())?;
+    wallet.accept_offer(&crate::offer_for(person.offer, person.services), &person.offer.tx_code)?;
+    // Each format for half of the people.
+    wallet.fetch_credentials([MSO_MDOC, SD_JWT_VC][person.number % 2], BATCH_SIZE)?;
+    tally.credentials.fetch_add(BATCH_SIZE as u64, Ordering::Relaxed);
+    if person.number < PRESENTATIONS {
+        tally.asked.fetch_add(1, Ordering::Relaxed);
+        let question = Question { attributes: vec!["age_over_60".into()], ..Question::default() };
+        let asked = clinic.verifier.ask(&question, &clinic.serving.base)?;
+        let asking = wallet.look_at_request(&asked.link)?;
+        wallet.show(&asking)?;
+        let Outcome::Verified { presentations } = clinic.verifier.outcome(&asked.id, None)? else {
+            bail!("an age check was not verified");
+        };
+        let shown: Vec<&String> = presentations.values().flat_map(|shown| shown.attributes.keys()).collect();
+        ensure!(shown == ["age_over_60"], "a relying party saw something else than it asked for");
+        tally.verified.fetch_add(1, Ordering::Relaxed);
+    }
+    // After the check by credential: a wallet that has a token shows that, and not who its holder is.
+    if tally.predicates.load(Ordering::Relaxed) < PREDICATES
+        && wallet.fetch_predicate("age_over_60", TOKENS)?
+        && tally.predicates.fetch_add(1, Ordering::Relaxed) < PREDICATES
+    {
+        let question = Question { attributes: vec!["age_over_60".into()], ..Question::default() };
+        let asked = clinic.verifier.ask(&question, &clinic.serving.base)?;
+        let asking = wallet.look_at_request(&asked.link)?;
+        wallet.show(&asking)?;
+        let Outcome::Verified { presentations } = clinic.verifier.outcome(&asked.id, None)? else {
+            bail!("an age check by predicate was not verified");
+        };
+        let formats: Vec<&str> = presentations.values().map(|shown| shown.format.as_str()).collect();
+        ensure!(formats == [PREDICATE], "a wallet with a token showed something else");
+        tally.predicates_verified.fetch_add(1, Ordering::Relaxed);
+    }
 
     for (_, amount) in wallet.collect_all()? {
         tally.collected_minor.fetch_add(amount.minor(), Ordering::Relaxed);
@@ -356,8 +425,12 @@ pub fn print(summary: &Summary) {
         summary.people_enrolled, summary.rows_refused, summary.possible_duplicates
     );
     println!(
-        "  ID credentials        {} issued, {} shown and verified, one attribute each",
-        summary.credentials_issued, summary.credentials_verified
+        "  ID credentials        {} issued, {BATCH_SIZE} a person; {} age checks at a clinic, {} verified, one attribute each",
+        summary.credentials_issued, summary.presentations, summary.presentations_verified
+    );
+    println!(
+        "  anonymous predicates  {} age checks, {} verified; nobody can tell whose they were",
+        summary.predicates, summary.predicates_verified
     );
     println!("  funded                {:>12} usd", money(summary.funded_minor));
     println!(

@@ -1,4 +1,4 @@
-//! The commands of people, merchants and relying parties: `wallet`, `till`, `credential`, `log`.
+//! The commands of people and merchants: `wallet`, `till`, `log`.
 
 use std::io::{IsTerminal, Read, Write};
 use std::net::SocketAddr;
@@ -6,25 +6,22 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cashu::payment_request::PaymentRequest;
 use cashu::{Amount, Unit, p2bk};
 use clap::{Subcommand, ValueEnum};
 use jiff::Timestamp;
-use mdoc::DOC_TYPE;
-use mdoc::transcript::PresentationRequest;
+use openid4vc::{MSO_MDOC, SD_JWT_VC};
 use terminal::{Till, display};
 use tlog::checkpoint::Checkpoint;
 use tlog::client::verify_log;
 use tlog::note::Verifier;
-use wallet::Wallet;
 use wallet::animated::{self, Parts};
 use wallet::holder::Offer;
 use wallet::lock::Lock;
 use wallet::log_view::HttpTiles;
 use wallet::pace::Pace;
 use wallet::state::HistoryEntry;
+use wallet::{Wallet, credentials, predicates};
 
 /// How long a till waits for a payment before it gives up.
 const CHARGE_PATIENCE: Duration = Duration::from_secs(300);
@@ -42,6 +39,9 @@ pub enum WalletCommand {
         /// The offer, as text
         #[arg(long)]
         offer: String,
+        /// The transaction code that came with it on another way
+        #[arg(long)]
+        code: String,
         /// The wallet file
         #[arg(long)]
         wallet: PathBuf,
@@ -138,6 +138,35 @@ pub enum WalletCommand {
         #[arg(long)]
         wallet: PathBuf,
     },
+    /// Answer a relying party's question: shows who asks, what for and which attributes first
+    Show {
+        /// The link, `openid4vp://…`
+        link: String,
+        /// Say yes without being asked
+        #[arg(long)]
+        yes: bool,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Show the ID credentials, and what was shown to whom
+    Credentials {
+        /// Get new ones
+        #[arg(long)]
+        refill: bool,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
+    /// Show the tokens of anonymous predicates: what they say, and how many there are
+    Predicates {
+        /// Get new ones
+        #[arg(long)]
+        refill: bool,
+        /// The wallet file
+        #[arg(long)]
+        wallet: PathBuf,
+    },
     /// Show the recovery words
     Words {
         /// The wallet file
@@ -198,41 +227,6 @@ pub enum RequestFormat {
     CreqB,
 }
 
-/// What relying parties and holders do.
-#[derive(Subcommand)]
-pub enum CredentialCommand {
-    /// Write a request for some elements
-    Request {
-        /// The elements, such as age_over_60
-        #[arg(required = true)]
-        elements: Vec<String>,
-        /// Who asks
-        #[arg(long)]
-        client_id: String,
-    },
-    /// Answer a request with what it asks, and nothing else
-    Present {
-        /// The request's file
-        #[arg(long)]
-        request: PathBuf,
-        /// The wallet file
-        #[arg(long)]
-        wallet: PathBuf,
-    },
-    /// Check an answer to the issuer's root
-    Verify {
-        /// The request's file
-        #[arg(long)]
-        request: PathBuf,
-        /// The answer's file
-        #[arg(long)]
-        response: PathBuf,
-        /// The root certificate's file (DER), or the issuer's address
-        #[arg(long)]
-        root: String,
-    },
-}
-
 /// What anybody does with the log.
 #[derive(Subcommand)]
 pub enum LogCommand {
@@ -258,13 +252,49 @@ pub enum LogCommand {
 /// `habeas wallet …`
 pub fn wallet(command: WalletCommand) -> Result<()> {
     match command {
-        WalletCommand::Init { offer, wallet } => {
+        WalletCommand::Init { offer, code, wallet } => {
             let offer = Offer::decode(&offer)?;
-            let mut wallet = Wallet::create(&wallet, offer.services.clone())?;
-            wallet.accept_offer(&offer)?;
-            wallet.fetch_credential(&offer)?;
+            let mut wallet = if wallet.exists() {
+                Wallet::open(&wallet)?
+            } else {
+                Wallet::create(&wallet, offer.habeas.services.clone())?
+            };
+            wallet.accept_offer(&offer, &code)?;
+            for format in [MSO_MDOC, SD_JWT_VC] {
+                wallet.fetch_credentials(format, credentials::BATCH_SIZE)?;
+            }
             println!("Write down these words; whoever has them has your money:\n\n  {}\n", wallet.recovery_words());
-            println!("The wallet is ready and holds your ID credential.");
+            println!("The wallet is ready and holds your ID credentials.");
+            let told = wallet.fetch_predicates(predicates::TOKENS)?;
+            if !told.is_empty() {
+                println!("Without saying who you are, you can show: {}", told.join(", "));
+            }
+        }
+        WalletCommand::Show { link, yes, wallet } => show_credential(&link, yes, &wallet)?,
+        WalletCommand::Credentials { refill, wallet } => {
+            let mut wallet = Wallet::open(&wallet)?;
+            if refill {
+                let count = wallet.refill_credentials(u64::MAX)?;
+                println!("{count} batches replaced");
+            }
+            for batch in wallet.credential_batches()? {
+                let until = Timestamp::from_second(i64::try_from(batch.expires_at)?)?;
+                println!("{}: {} of {} not shown yet, valid until {until}", batch.format, batch.fresh, batch.all);
+            }
+            for showing in wallet.showings() {
+                let at = Timestamp::from_second(i64::try_from(showing.at)?)?;
+                println!("{at} shown to {}, {}: {}", showing.to, showing.purpose, showing.attributes.join(", "));
+            }
+        }
+        WalletCommand::Predicates { refill, wallet } => {
+            let mut wallet = Wallet::open(&wallet)?;
+            if refill {
+                let told = wallet.fetch_predicates(predicates::TOKENS)?;
+                println!("fetched tokens for {} predicates", told.len());
+            }
+            for held in wallet.predicate_tokens()? {
+                println!("{}: {} tokens of {}", held.predicate, held.tokens, held.period);
+            }
         }
         WalletCommand::Balance { wallet } => {
             let wallet = Wallet::open(&wallet)?;
@@ -323,7 +353,7 @@ pub fn wallet(command: WalletCommand) -> Result<()> {
             println!("received {} {unit}", show(amount, &unit));
         }
         WalletCommand::Restore { words, offer, unit, pace_ms, wallet } => {
-            let services = Offer::decode(&offer)?.services;
+            let services = Offer::decode(&offer)?.habeas.services;
             let mut wallet = Wallet::create_from_words(&wallet, services, &words)?;
             let pace = Pace::up_to(Duration::from_millis(pace_ms));
             let amount = wallet.restore(&unit, pace, |requests| {
@@ -346,6 +376,37 @@ pub fn wallet(command: WalletCommand) -> Result<()> {
             print_history(Wallet::open(&wallet)?.history())?;
         }
         WalletCommand::Words { wallet } => println!("{}", Wallet::open(&wallet)?.recovery_words()),
+    }
+    Ok(())
+}
+
+/// Who asks, what for, which attributes; then yes or no.
+fn show_credential(link: &str, yes: bool, wallet: &Path) -> Result<()> {
+    let mut wallet = Wallet::open(wallet)?;
+    let asking = wallet.look_at_request(link)?;
+    let registration = &asking.registration;
+    eprintln!("{} ({}, {}) asks:", registration.name, registration.sub_ln, registration.sub);
+    eprintln!("  what for    {}", asking.purpose("en"));
+    eprintln!("  by          {}", registration.legal_basis);
+    eprintln!("  kept for    {} days", registration.retention_days);
+    eprintln!("  would see   {}", asking.attributes().join(", "));
+    if asking.chosen.iter().all(wallet::present::Chosen::is_anonymous) {
+        eprintln!("  and not     who you are: nobody can tell whose token this is");
+    }
+    if !yes {
+        eprint!("Show it? [y/N] ");
+        let mut answer = String::new();
+        std::io::stdin().read_line(&mut answer)?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes" | "s" | "si" | "sí") {
+            wallet.decline(&asking)?;
+            println!("nothing was shown");
+            return Ok(());
+        }
+    }
+    let next = wallet.show(&asking)?;
+    println!("shown to {}: {}", registration.name, asking.attributes().join(", "));
+    if let Some(address) = next {
+        println!("go on at {address}");
     }
     Ok(())
 }
@@ -450,55 +511,6 @@ fn charge(amount: &str, format: RequestFormat, listen: SocketAddr, till: &Path) 
         Timestamp::now()
     );
     Ok(())
-}
-
-/// `habeas credential …`
-pub fn credential(command: CredentialCommand) -> Result<()> {
-    let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()));
-    let read_request = |path: &Path| -> Result<PresentationRequest> {
-        serde_json::from_str(&read(path)?).context("this is not a request of `habeas credential request`")
-    };
-    match command {
-        CredentialCommand::Request { elements, client_id } => {
-            let request = PresentationRequest {
-                response_uri: format!("urn:habeas:{client_id}"),
-                client_id,
-                nonce: hex::encode(rand::random::<[u8; 16]>()),
-                doc_type: DOC_TYPE.into(),
-                elements,
-            };
-            println!("{}", serde_json::to_string_pretty(&request)?);
-        }
-        CredentialCommand::Present { request, wallet } => {
-            let request = read_request(&request)?;
-            eprintln!("{} asks for: {}", request.client_id, request.elements.join(", "));
-            println!("{}", URL_SAFE_NO_PAD.encode(Wallet::open(&wallet)?.present(&request)?));
-        }
-        CredentialCommand::Verify { request, response, root } => {
-            let request = read_request(&request)?;
-            let response = URL_SAFE_NO_PAD
-                .decode(read(&response)?.trim())
-                .context("the answer can't be read: it was cut or changed")?;
-            let root = match root.strip_prefix("http") {
-                Some(_) => wallet::http::get_bytes(&format!("{}/v1/iaca", root.trim_end_matches('/')))?,
-                None => std::fs::read(&root).with_context(|| format!("{root} can't be read"))?,
-            };
-            for (name, value) in mdoc::verify::verify(&response, &request, &root, Timestamp::now())? {
-                println!("{name}: {}", plain(&value));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// A disclosed value as people read it.
-fn plain(value: &ciborium::Value) -> String {
-    match value {
-        ciborium::Value::Text(text) => text.clone(),
-        ciborium::Value::Bool(answer) => (if *answer { "yes" } else { "no" }).to_owned(),
-        ciborium::Value::Tag(_, inner) => plain(inner),
-        other => format!("{other:?}"),
-    }
 }
 
 /// `habeas log …`

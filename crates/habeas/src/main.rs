@@ -1,10 +1,10 @@
 //! `habeas`: the command line.
 //!
 //! Commands of officers (`officer`, `enrol`, `programme`, `run`, `fund`, `merchant`, `settle`, `totals`) speak HTTP to a running
-//! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `credential` and `log` work from anywhere.
+//! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `verify`, `verifier` and `log` work from anywhere.
 //!
 //! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`server`] → [`client`], [`enrol`], [`holder`],
-//! [`mint_command`], [`mint_key`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
+//! [`relying_party`], [`mint_command`], [`mint_key`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
 
 mod audit;
 mod client;
@@ -15,6 +15,7 @@ mod holder;
 mod logging;
 mod mint_command;
 mod mint_key;
+mod relying_party;
 mod server;
 mod services;
 mod wiring;
@@ -26,13 +27,17 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use cashu::Amount;
 use clap::{Parser, Subcommand};
-use mint::Options;
+use credential::issuer::CONFIGURATIONS;
+use mint::{Options, TokenUri};
+use openid4vc::offer::{AuthorizationCodeGrant, CredentialOffer, Grants, PreAuthorizedCodeGrant, TxCode};
 use registry::runs::{NewProgramme, Run};
 use serde_json::{Value, json};
+use sha2::Digest;
 use treasury::bank::{self, Deposit};
 use treasury::settlement::Settlement;
 use treasury::statement::Imported;
-use wallet::state::Services as WalletServices;
+use wallet::holder::{HabeasOffer, Offer};
+use wallet::state::{Issuer, Services as WalletServices};
 
 use crate::audit::AuditReport;
 use crate::client::Officer;
@@ -71,6 +76,10 @@ enum Command {
         /// remembered by a new folder
         #[arg(long)]
         mint_key: Option<String>,
+        /// Have the keys that sign ID cards in a PKCS#11 token instead of files: they are made in it, with labels that begin with the
+        /// URI's object; remembered by a new folder
+        #[arg(long)]
+        issuer_key: Option<String>,
         /// Serve the mint's metrics for Prometheus at this address, path /metrics
         #[arg(long)]
         metrics: Option<SocketAddr>,
@@ -131,7 +140,7 @@ enum Command {
         /// Where refused rows go; default: FILE.refused.csv
         #[arg(long)]
         refused: Option<PathBuf>,
-        /// Where the offers go, one a line; default: FILE.offers
+        /// Where the offers go, one a line; default: FILE.offers. Their transaction codes go beside, into OFFERS.codes
         #[arg(long)]
         offers: Option<PathBuf>,
     },
@@ -229,9 +238,43 @@ enum Command {
     /// A merchant's till
     #[command(subcommand)]
     Till(holder::TillCommand),
-    /// ID credentials: ask, show, verify
+    /// The register of relying parties: who may ask people for what
     #[command(subcommand)]
-    Credential(holder::CredentialCommand),
+    RelyingParty(relying_party::RelyingPartyCommand),
+    /// Ask one person for attributes, with a QR code here at the terminal, as a relying party
+    Verify {
+        /// The attributes, such as age_over_60
+        #[arg(required = true)]
+        attributes: Vec<String>,
+        /// The file of `habeas relying-party register`
+        #[arg(long)]
+        relying_party: PathBuf,
+        /// Where to listen for the answer
+        #[arg(long, default_value = "127.0.0.1:0")]
+        listen: SocketAddr,
+    },
+    /// Ask people for attributes, as a service with a small API: POST /presentations
+    Verifier {
+        /// The file of `habeas relying-party register`
+        #[arg(long)]
+        relying_party: PathBuf,
+        /// Where to listen
+        #[arg(long, default_value = "127.0.0.1:4290")]
+        listen: SocketAddr,
+        /// What the relying party's own systems show to ask; default: a fresh one, printed
+        #[arg(long, env = "HABEAS_VERIFIER_TOKEN")]
+        token: Option<String>,
+        /// The address under which wallets reach it, if it is another
+        #[arg(long)]
+        public_url: Option<String>,
+    },
+    /// Report a lost card or phone: revokes all credentials of a person in one act, and makes a new offer
+    Revoke {
+        /// The document number that the person was enrolled with
+        document_number: String,
+        #[command(flatten)]
+        acting: Acting,
+    },
     /// The mint's own affairs: key, backup, restore, status
     #[command(subcommand)]
     Mint(mint_command::MintCommand),
@@ -313,10 +356,11 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store, mint_key, metrics, log_format } => {
+        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store, mint_key, issuer_key, metrics, log_format } => {
             let key = mint_key.map(|uri| uri.parse()).transpose()?;
             let options = Options { sandbox, input_fee_ppk, key, ..Options::default() };
-            up(&data, listen, metrics, mint_store, options, log_format)
+            let issuer_key = issuer_key.map(|uri| uri.parse()).transpose()?;
+            up(&data, listen, metrics, mint_store, issuer_key, options, log_format)
         }
         Command::Demo { people, map, json, seed, data, mint_store } => demo(&people, map, json, seed, data, mint_store),
         Command::Audit { data, json } => print_audit(&data, json),
@@ -384,7 +428,14 @@ fn run(command: Command) -> Result<()> {
         }
         Command::Wallet(command) => holder::wallet(command),
         Command::Till(command) => holder::till(command),
-        Command::Credential(command) => holder::credential(command),
+        Command::RelyingParty(command) => relying_party::relying_party(command),
+        Command::Verify { attributes, relying_party, listen } => {
+            relying_party::verify(attributes, &relying_party, listen)
+        }
+        Command::Verifier { relying_party, listen, token, public_url } => {
+            relying_party::serve(&relying_party, listen, token, public_url)
+        }
+        Command::Revoke { document_number, acting } => revoke(&document_number, &acting),
         Command::Mint(command) => mint_command::run(command),
         Command::Log(command) => holder::log(command),
     }
@@ -395,6 +446,7 @@ fn up(
     listen: SocketAddr,
     metrics: Option<SocketAddr>,
     mint_store: Option<String>,
+    issuer_key: Option<TokenUri>,
     options: Options,
     log_format: LogFormat,
 ) -> Result<()> {
@@ -404,6 +456,9 @@ fn up(
     }
     if let Some(uri) = &options.key {
         data.set_mint_key(uri)?;
+    }
+    if let Some(uri) = &issuer_key {
+        data.set_issuer_key(uri)?;
     }
     let server = Server::start_with_metrics(&data, listen, metrics, options)?;
     let signals = server::StopSignals::catch()?;
@@ -517,13 +572,14 @@ fn enrol_file(file: &Path, map: &Path, acting: &Acting, refused: Option<&Path>, 
         offers.map_or_else(|| beside("offers"), Path::to_owned),
     );
     let services = services_of(&acting.data)?;
-    let text = |offer: &registry::enrol::Offer| {
-        let (code, tag_key) = (offer.code.clone(), offer.tag_key.clone());
-        wallet::holder::Offer { code, tag_key, services: services.clone() }.encode() + "\n"
-    };
-    // Added to what is there: an offer that is overwritten could not be handed out again.
-    let keep = |made: &[registry::enrol::Offer]| {
-        data::append_private(&offers, made.iter().map(text).collect::<String>().as_bytes())
+    let codes = PathBuf::from(format!("{}.codes", offers.display()));
+    // Added to what is there: an offer that is overwritten could not be handed out again. The transaction codes go to people on another
+    // way, so they are in a file of their own.
+    let keep = |made: &[registry::enrol::Offer]| -> Result<()> {
+        let links: String = made.iter().map(|offer| offer_for(offer, &services).encode() + "\n").collect();
+        let numbers: String = made.iter().map(|offer| format!("{}\n", offer.tx_code)).collect();
+        data::append_private(&offers, links.as_bytes())?;
+        data::append_private(&codes, numbers.as_bytes())
     };
     let bar = demo::progress("enrolling people");
     let enrolled = enrol::enrol(&acting.officer()?, file, &enrol::read_map(map)?, &bar, keep)?;
@@ -539,6 +595,7 @@ fn enrol_file(file: &Path, map: &Path, acting: &Acting, refused: Option<&Path>, 
     println!("{} are possibly the same as others: a registrar must look; nobody was merged", enrolled.flagged);
     if !enrolled.offers.is_empty() {
         println!("offers, one a person: {}", offers.display());
+        println!("transaction codes, in the same order, to be given on another way: {}", codes.display());
     }
     match enrolled.refused.len() {
         0 => Ok(()),
@@ -616,14 +673,57 @@ fn read_amount(text: &str, unit: &str) -> Result<u64> {
     Ok(amount.minor())
 }
 
-/// Where the services of a data folder's server are.
+/// Where the services of a data folder's server are, and whom they answer with.
 fn services_of(data: &Path) -> Result<WalletServices> {
     let server = DataFolder::existing(data)?.server_file()?;
+    services_at(&server.url, &server.log_vkey)
+}
+
+/// The same for a server's address. Its roots' hashes go into the offers that people trust.
+fn services_at(url: &str, log_vkey: &str) -> Result<WalletServices> {
+    let issuer = format!("{url}/credential");
+    let hash = |path: &str| -> Result<String> {
+        Ok(hex::encode(sha2::Sha256::digest(wallet::http::get_bytes(&format!("{issuer}/{path}"))?)))
+    };
     Ok(WalletServices {
-        log: format!("{}/log", server.url),
-        registry: Some(format!("{}/registry", server.url)),
-        issuer: Some(format!("{}/credential", server.url)),
-        mint: server.url,
-        log_vkey: server.log_vkey,
+        log: format!("{url}/log"),
+        registry: Some(format!("{url}/registry")),
+        issuer: Some(Issuer { root_sha256: hash("iaca")?, register_sha256: hash("register/root")?, url: issuer }),
+        mint: url.to_owned(),
+        log_vkey: log_vkey.to_owned(),
     })
+}
+
+/// An offer as its person gets it.
+fn offer_for(offer: &registry::enrol::Offer, services: &WalletServices) -> Offer {
+    let tx_code = TxCode {
+        input_mode: "numeric".into(),
+        length: Some(registry::offers::TX_CODE_DIGITS as u32),
+        description: Some("The code that the desk gave you".into()),
+    };
+    let grants = Grants {
+        authorization_code: Some(AuthorizationCodeGrant { issuer_state: Some(offer.code.clone()) }),
+        pre_authorized_code: Some(PreAuthorizedCodeGrant { code: offer.code.clone(), tx_code: Some(tx_code) }),
+    };
+    let credential = CredentialOffer {
+        credential_issuer: services.issuer.as_ref().map(|issuer| issuer.url.clone()).unwrap_or_default(),
+        credential_configuration_ids: CONFIGURATIONS.iter().map(|(id, _)| (*id).to_owned()).collect(),
+        grants,
+    };
+    Offer { credential, habeas: HabeasOffer { tag_key: offer.tag_key.clone(), services: services.clone() } }
+}
+
+#[derive(serde::Deserialize)]
+struct Revoked {
+    credentials: usize,
+    offer: registry::enrol::Offer,
+}
+
+fn revoke(document_number: &str, acting: &Acting) -> Result<()> {
+    let body = json!({"document_number": document_number});
+    let revoked: Revoked = acting.officer()?.post(services::REVOCATIONS, &body)?;
+    println!("{} credentials are revoked; the money comes back with `habeas wallet restore`", revoked.credentials);
+    println!("new offer: {}", offer_for(&revoked.offer, &services_of(&acting.data)?).encode());
+    println!("its transaction code, to be given on another way: {}", revoked.offer.tx_code);
+    Ok(())
 }

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use credential::Issuer;
+use credential::Credentials;
 use futures_util::stream;
 use mint::{Mint, Options};
 use registry::Registry;
@@ -24,7 +24,7 @@ use treasury::Treasury;
 use crate::audit::{self, AuditReport};
 use crate::data::DataFolder;
 use crate::mint_command::{RunningServer, Status, refuse_half_restored, stream_backup};
-use crate::wiring::{Feed, NoFunds, Orders, PublicLog, RegistryDesk, SystemClock, TreasuryDesk};
+use crate::wiring::{CredentialDesk, Feed, NoFunds, Orders, PublicLog, RegistryDesk, SystemClock, TreasuryDesk};
 
 /// The name of the log, as in its key and checkpoints.
 pub const LOG_ORIGIN: &str = "habeas.example/log";
@@ -36,6 +36,8 @@ const CALENDAR_EVERY: Duration = Duration::from_secs(60);
 pub const MINT_BACKUP: &str = "/audit/v1/mint/backup";
 /// Where an officer asks how the mint is.
 pub const MINT_STATUS: &str = "/audit/v1/mint/status";
+/// Where a registrar reports a lost card or phone.
+pub const REVOCATIONS: &str = "/desk/v1/revocations";
 /// Bytes of a backup that are sent at once.
 const CHUNK: usize = 64 * 1024;
 /// Chunks that wait for a reader; past them the backup waits.
@@ -55,7 +57,7 @@ pub struct Services {
     /// People and programmes.
     pub registry: Registry,
     /// ID credentials.
-    pub issuer: Issuer,
+    pub credentials: Credentials,
 }
 
 impl Services {
@@ -87,9 +89,12 @@ impl Services {
         let orders = Arc::new(Orders { treasury: treasury.clone(), mint: mint.clone() });
         let funds: Arc<dyn registry::Funds> = if sandbox { Arc::new(NoFunds) } else { desk };
         let registry = Registry::open(&data.service("registry"), public_log.clone(), funds, orders, clock.clone())?;
-        let source = Arc::new(RegistryDesk(registry.clone()));
-        let issuer = Issuer::open(&data.service("credential"), source, &*public_log, clock)?;
-        let services = Services { log, treasury, mint, registry, issuer };
+        let people = Arc::new(RegistryDesk(registry.clone()));
+        let (place, key) = (data.service("credential"), data.issuer_key()?);
+        let credentials = Credentials::open_with_key(&place, key.as_ref(), people, public_log, clock)?;
+        // Those of this month, so that nobody finds none; the next month's are made beside the work.
+        credentials.make_predicate_keys(credential::predicates::period_at(jiff::Timestamp::now()))?;
+        let services = Services { log, treasury, mint, registry, credentials };
         if !services.registry.has_officers()? {
             let token = services.registry.add_officer("admin", Role::Administrator)?;
             data.write_token("admin", &token)?;
@@ -105,10 +110,22 @@ impl Services {
 
     /// Books the mint's events and follows the calendar until told to stop.
     pub async fn keep_books(self, stop: watch::Receiver<bool>) {
-        let (books, calendar) = (self.clone(), self.mint);
+        let (books, calendar, credentials) = (self.clone(), self.mint, self.credentials);
         tokio::join!(
             again_and_again(SYNC_EVERY, stop.clone(), "the books could not be brought up to date", move || books
                 .sync()),
+            again_and_again(
+                CALENDAR_EVERY,
+                stop.clone(),
+                "the keys of predicates could not follow the calendar",
+                move || {
+                    let made = credentials.follow_calendar()?;
+                    if made > 0 {
+                        tracing::info!(made, "keys of predicates announced");
+                    }
+                    Ok(())
+                }
+            ),
             again_and_again(CALENDAR_EVERY, stop, "the mint's keysets could not follow the calendar", move || {
                 let closed = calendar.follow_calendar()?;
                 closed.iter().for_each(|keyset| tracing::info!(%keyset, "a keyset is closed"));
@@ -171,6 +188,7 @@ impl Services {
     /// All routes: the mint at the root (Cashu wallets expect `/v1/…` below the mint's address), the others below their names.
     /// `stop` cuts off a backup that is under way.
     pub fn router(&self, running: RunningServer, stop: watch::Receiver<bool>) -> Router {
+        let url = running.url.clone();
         let backups = Backups { services: self.clone(), at_work: Arc::new(Semaphore::new(BACKUPS_MAX)), stop };
         let operation = Router::new().route(MINT_BACKUP, get(mint_backup)).with_state(backups);
         let services = self.clone();
@@ -186,15 +204,26 @@ impl Services {
             .route("/audit/v1/report", get(report))
             .route("/audit/v1/totals", post(totals))
             .route(MINT_STATUS, get(status))
+            .route(REVOCATIONS, post(revoke))
             .with_state(self.clone());
         let treasury = treasury::api::router(
             self.treasury.clone(),
             Arc::new(RegistryDesk(self.registry.clone())),
             Arc::new(Feed(self.mint.clone())),
         );
+        let officers_desk = Arc::new(RegistryDesk(self.registry.clone()));
+        let holders = Arc::new(CredentialDesk(self.credentials.clone()));
+        let registry = registry::api::router(self.registry.clone()).merge(registry::api::holder_router(
+            self.registry.clone(),
+            holders,
+            &format!("{url}/registry"),
+        ));
+        let (credential, well_known) =
+            credential::api::routers(self.credentials.clone(), officers_desk, &format!("{url}/credential"));
         mint::api::router(self.mint.clone())
-            .nest("/registry", registry::api::router(self.registry.clone()))
-            .nest("/credential", credential::api::router(self.issuer.clone()))
+            .nest("/registry", registry)
+            .nest("/credential", credential)
+            .merge(well_known)
             .nest("/treasury", treasury)
             .nest("/log", transparency::api::router(self.log.clone()))
             .merge(officers)
@@ -225,6 +254,31 @@ async fn totals(State(services): State<Services>, headers: HeaderMap) -> Respons
     as_officer(services, headers, |services| {
         services.publish_totals()?;
         Ok(axum::Json(serde_json::json!({"published": true})).into_response())
+    })
+    .await
+}
+
+/// Who lost a card or a phone.
+#[derive(serde::Deserialize)]
+struct Revocation {
+    document_number: String,
+}
+
+/// Revokes all devices and credentials of a person in one act. Their money is not touched: it comes back from the recovery words.
+async fn revoke(State(services): State<Services>, headers: HeaderMap, body: Bytes) -> Response {
+    as_officer(services, headers.clone(), move |services| {
+        if !services.registry.actor(bearer(&headers)).is_ok_and(|actor| actor.role == Role::Registrar) {
+            return Ok(problem(StatusCode::FORBIDDEN, "a revocation needs a registrar's token"));
+        }
+        let Ok(revocation) = serde_json::from_slice::<Revocation>(&body) else {
+            return Ok(problem(StatusCode::BAD_REQUEST, "the request has to name a document_number"));
+        };
+        let Some(person) = services.registry.person_by_document(&revocation.document_number)? else {
+            return Ok(problem(StatusCode::NOT_FOUND, "nobody is enrolled with this document number"));
+        };
+        let credentials = services.credentials.revoke_person(&person)?;
+        let offer = services.registry.new_offer(&person)?;
+        Ok(axum::Json(serde_json::json!({"credentials": credentials, "offer": offer})).into_response())
     })
     .await
 }

@@ -3,7 +3,9 @@
 //! Read this file to know everything that one service can learn from another.
 
 use cashu::{Amount, Unit};
-use credential::Attributes;
+use credential::attributes::Attributes;
+use credential::{Announcement, Credentials, OfferError};
+use registry::offers::OfferRefusal;
 use registry::person::Attribute;
 use registry::{AccessEntry, Order, PublicEntry, Registry};
 use tlog::entry::Entry;
@@ -117,10 +119,23 @@ impl mint::KeysetLog for PublicLog {
     }
 }
 
-impl credential::CertificateLog for PublicLog {
-    fn publish(&self, role: &'static str, sha256: [u8; 32]) -> Result<(), String> {
-        let entry = Entry::IssuerCertificate { role: role.to_owned(), sha256: hex::encode(sha256), at: unix_now() };
-        self.append(&[entry]).map(|_| ())
+impl credential::PublicRecord for PublicLog {
+    fn announce(&self, announcement: &Announcement) -> Result<u64, String> {
+        let at = unix_now();
+        let entry = match announcement.clone() {
+            Announcement::Certificate { role, sha256 } => {
+                Entry::IssuerCertificate { role: role.to_owned(), sha256: hex::encode(sha256), at }
+            }
+            Announcement::RelyingParty { id, name, purpose, attributes, retention_days, certificate_sha256 } => {
+                let certificate_sha256 = hex::encode(certificate_sha256);
+                Entry::RelyingParty { id, name, purpose, attributes, retention_days, certificate_sha256, at }
+            }
+            Announcement::RelyingPartySuspended { id, suspended } => Entry::RelyingPartySuspended { id, suspended, at },
+            Announcement::PredicateKey { predicate, period, spki_sha256 } => {
+                Entry::PredicateKey { predicate, period, spki_sha256: hex::encode(spki_sha256), at }
+            }
+        };
+        self.append(&[entry])
     }
 }
 
@@ -207,9 +222,23 @@ impl treasury::MintFeed for Feed {
 /// The registry, as the issuer and the treasury use it.
 pub struct RegistryDesk(pub Registry);
 
-impl credential::AttributeSource for RegistryDesk {
-    fn attributes_for(&self, offer_code: &str, device_point: &[u8]) -> Result<Attributes, String> {
-        let opened = self.0.attributes_for_credential(offer_code, device_point).map_err(|error| error.to_string())?;
+impl credential::People for RegistryDesk {
+    fn check_offer(&self, code: &str, tx_code: Option<&str>) -> Result<(), OfferError> {
+        self.0.check_offer(code, tx_code).map_err(offer_error)
+    }
+
+    fn take_offer(&self, code: &str, tx_code: Option<&str>, grant: &str) -> Result<String, OfferError> {
+        self.0.take_offer(code, tx_code, grant).map_err(offer_error)
+    }
+
+    fn birth_date(&self, subject: &str) -> Result<jiff::civil::Date, String> {
+        let opened = self.0.birth_date_for_predicate(subject).map_err(|error| error.to_string())?;
+        let date = opened.get(Attribute::BirthDate).unwrap_or_default();
+        date.parse().map_err(|_| "the record has no birth date".to_owned())
+    }
+
+    fn attributes(&self, subject: &str) -> Result<Attributes, String> {
+        let opened = self.0.attributes_for_credential(subject).map_err(|error| error.to_string())?;
         let get = |field| opened.get(field).unwrap_or_default().to_owned();
         Ok(Attributes {
             given_name: get(Attribute::GivenName),
@@ -220,8 +249,38 @@ impl credential::AttributeSource for RegistryDesk {
     }
 }
 
+fn offer_error(refusal: OfferRefusal) -> OfferError {
+    match refusal {
+        OfferRefusal::Unknown => OfferError::Unknown,
+        OfferRefusal::Used => OfferError::Used,
+        OfferRefusal::WrongCode { left } => OfferError::WrongTransactionCode { left },
+        OfferRefusal::Locked => OfferError::Locked,
+        OfferRefusal::Registry(error) => {
+            tracing::error!(%error, "an offer could not be looked up");
+            OfferError::Unavailable("the registry can't be asked just now: try again in a moment".into())
+        }
+    }
+}
+
+impl credential::api::RegisterAuth for RegistryDesk {
+    fn is_registrar(&self, token: &str) -> bool {
+        self.0.actor(token).is_ok_and(|actor| actor.role == registry::officers::Role::Administrator)
+    }
+}
+
 impl treasury::api::FinanceAuth for RegistryDesk {
     fn is_finance_officer(&self, token: &str) -> bool {
         self.0.actor(token).is_ok_and(|actor| actor.role == registry::officers::Role::FinanceOfficer)
+    }
+}
+
+/// The credential service, as the registry uses it: the holder's token is its.
+pub struct CredentialDesk(pub Credentials);
+
+impl registry::api::HolderAuth for CredentialDesk {
+    fn person(&self, request: registry::api::HolderRequest<'_>) -> Result<String, String> {
+        let registry::api::HolderRequest { authorization, proof, method, uri } = request;
+        let grant = self.0.authorize(authorization, proof, method, uri).map_err(|error| error.to_string())?;
+        grant.subject.ok_or_else(|| "this device is not known".to_owned())
     }
 }

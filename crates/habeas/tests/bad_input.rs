@@ -251,7 +251,9 @@ fn a_damaged_store_is_named_and_left_as_it_is() {
         (largest("mint/store"), "mint"),
         (data.join("log/public/checkpoint"), "log"),
         (data.join("log/log.key"), "log.key"),
-        (data.join("credential/keys/iaca.cert.der"), "credential"),
+        (data.join("credential/keys/iaca.cert.der"), "iaca"),
+        (data.join("credential/credential.db"), "issuer"),
+        (data.join("credential/keys/tokens.key"), "tokens.key"),
     ] {
         let whole = fs::read(&file).unwrap_or_else(|_| panic!("{}", file.display()));
         let damaged: Vec<u8> = whole.iter().map(|byte| byte ^ 0x55).collect();

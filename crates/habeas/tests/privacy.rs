@@ -126,14 +126,15 @@ impl World {
     fn offer(&self, number: usize) -> Offer {
         let offers = std::fs::read_to_string(self.programme.files.join("offers")).unwrap();
         let mut offer = Offer::decode(offers.lines().nth(number).unwrap()).unwrap();
-        offer.services.mint = self.mint.url.clone();
+        offer.habeas.services.mint = self.mint.url.clone();
         offer
     }
 
     fn wallet(&self, number: usize) -> (Wallet, PathBuf) {
         let (path, offer) = (self.programme.files.join(format!("wire-{number}.json")), self.offer(number));
-        let mut wallet = Wallet::create(&path, offer.services.clone()).unwrap();
-        wallet.accept_offer(&offer).unwrap();
+        let mut wallet = Wallet::create(&path, offer.habeas.services.clone()).unwrap();
+        let codes = std::fs::read_to_string(self.programme.files.join("offers.codes")).unwrap();
+        wallet.accept_offer(&offer, codes.lines().nth(number).unwrap()).unwrap();
         (wallet, path)
     }
 
@@ -144,7 +145,7 @@ impl World {
         })
         .unwrap();
         let merchant: Merchant = serde_json::from_value(merchant["merchant"].clone()).unwrap();
-        let services = Services { registry: None, issuer: None, ..self.offer(0).services };
+        let services = Services { registry: None, issuer: None, ..self.offer(0).habeas.services };
         Till::create(&self.programme.files.join("wire-till"), &TillSetup { merchant, services }).unwrap()
     }
 }

@@ -1,4 +1,6 @@
-//! The registry over HTTP: officers with bearer tokens, holders with signed requests. Refusals are RFC 9457 problem details.
+//! The registry over HTTP: officers with bearer tokens, holders with the credential issuer's token and a proof of their key. Refusals are RFC 9457 problem details.
+
+use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, State};
@@ -16,7 +18,10 @@ use crate::{Registry, RegistryError};
 /// The largest request that is read: 2,000 rows of a wide file.
 const BODY_MAX_LEN: usize = 8 * 1024 * 1024;
 
-/// The registry's routes.
+/// The largest request of a holder.
+const HOLDER_BODY_MAX_LEN: usize = 4 * 1024;
+
+/// The routes of officers.
 pub fn router(registry: Registry) -> Router {
     Router::new()
         .route("/v1/officers", post(add_officer))
@@ -26,9 +31,6 @@ pub fn router(registry: Registry) -> Router {
         .route("/v1/programmes/{id}/run", post(prepare_run))
         .route("/v1/runs", get(runs))
         .route("/v1/runs/{id}/approval", post(approve_run))
-        .route("/v1/offers/redeem", post(redeem))
-        .route("/v1/entitlements", post(entitlements))
-        .route("/v1/entitlements/claim", post(claim))
         .layer(DefaultBodyLimit::max(BODY_MAX_LEN))
         .with_state(registry)
 }
@@ -98,16 +100,70 @@ async fn approve_run(
     .await
 }
 
-async fn redeem(State(registry): State<Registry>, body: Bytes) -> Response {
-    work(registry, move |registry| registry.redeem_offer(&read(&body)?)).await
+/// What a holder's request carries to say who asks (RFC 9449).
+#[derive(Clone, Copy, Debug)]
+pub struct HolderRequest<'a> {
+    /// The header `Authorization`.
+    pub authorization: Option<&'a str>,
+    /// The header `DPoP`.
+    pub proof: Option<&'a str>,
+    /// The method, in capitals.
+    pub method: &'a str,
+    /// The address that was asked.
+    pub uri: &'a str,
 }
 
-async fn entitlements(State(registry): State<Registry>, body: Bytes) -> Response {
-    work(registry, move |registry| registry.entitlements(&read(&body)?)).await
+/// Who says which person a holder is: the credential issuer, whose token the holder has.
+pub trait HolderAuth: Send + Sync {
+    /// The person behind a request.
+    ///
+    /// # Errors
+    /// A sentence for people.
+    fn person(&self, request: HolderRequest<'_>) -> Result<String, String>;
 }
 
-async fn claim(State(registry): State<Registry>, body: Bytes) -> Response {
-    work(registry, move |registry| Ok(json!({"quote": registry.claim(&read(&body)?)?}))).await
+/// The routes of holders. `base` is the registry's address, which a holder's proof names.
+pub fn holder_router(registry: Registry, holders: Arc<dyn HolderAuth>, base: &str) -> Router {
+    Router::new()
+        .route("/v1/entitlements", post(entitlements))
+        .route("/v1/entitlements/claim", post(claim))
+        .layer(DefaultBodyLimit::max(HOLDER_BODY_MAX_LEN))
+        .with_state(HolderApi { registry, holders, base: base.into() })
+}
+
+#[derive(Clone)]
+struct HolderApi {
+    registry: Registry,
+    holders: Arc<dyn HolderAuth>,
+    base: Arc<str>,
+}
+
+async fn entitlements(State(api): State<HolderApi>, headers: HeaderMap) -> Response {
+    as_holder(api, headers, "/v1/entitlements", |registry, person| registry.entitlements(person)).await
+}
+
+async fn claim(State(api): State<HolderApi>, headers: HeaderMap, body: Bytes) -> Response {
+    as_holder(api, headers, "/v1/entitlements/claim", move |registry, person| {
+        Ok(json!({"quote": registry.claim(person, &read(&body)?)?}))
+    })
+    .await
+}
+
+async fn as_holder<Answer: Serialize + Send + 'static>(
+    api: HolderApi,
+    headers: HeaderMap,
+    path: &'static str,
+    act: impl FnOnce(&Registry, &str) -> Result<Answer, RegistryError> + Send + 'static,
+) -> Response {
+    work(api.registry, move |registry| {
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let uri = format!("{}{path}", api.base);
+        let request =
+            HolderRequest { authorization: text("authorization"), proof: text("dpop"), method: "POST", uri: &uri };
+        let person = api.holders.person(request).map_err(RegistryError::Unauthorized)?;
+        act(registry, &person)
+    })
+    .await
 }
 
 fn read<Request: DeserializeOwned>(body: &[u8]) -> Result<Request, RegistryError> {
@@ -137,6 +193,7 @@ async fn work<Answer: Serialize + Send + 'static>(
         Ok(Ok(answer)) => return Json(answer).into_response(),
         Ok(Err(error)) => match error {
             RegistryError::Invalid(_) => (StatusCode::BAD_REQUEST, error.to_string()),
+            RegistryError::Unauthorized(_) => (StatusCode::UNAUTHORIZED, error.to_string()),
             RegistryError::Forbidden(_) => (StatusCode::FORBIDDEN, error.to_string()),
             RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, error.to_string()),
             RegistryError::Conflict(_) | RegistryError::Funds(_) => (StatusCode::CONFLICT, error.to_string()),

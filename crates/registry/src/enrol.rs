@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use rusqlite::{OptionalExtension, params};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::RegistryError;
 use crate::duplicates;
@@ -65,6 +64,8 @@ pub enum RowOutcome {
 pub struct Offer {
     /// The one-time code, 32 bytes in hex.
     pub code: String,
+    /// The transaction code, which goes to the person on another way than the code: on the receipt, by text message, by word.
+    pub tx_code: String,
     /// The key by which the person finds the log's entries about them, 32 bytes in hex.
     pub tag_key: String,
 }
@@ -208,11 +209,7 @@ impl Registry {
             )?
             .execute(params![id, record.wrapped_key, record.sealed, document_index, content_digest, encoding.field])?;
         let possible_duplicates = duplicates::flag(transaction, &id, &encoding)?;
-        let code: [u8; 32] = rand::random();
-        transaction
-            .prepare_cached("INSERT INTO offers (code_hash, person) VALUES (?1, ?2)")?
-            .execute(params![Sha256::digest(code).to_vec(), id])?;
-        let offer = Offer { code: hex::encode(code), tag_key: hex::encode(*data_key.tag_key()) };
+        let offer = self.make_offer(transaction, &id, &data_key)?;
         Ok(RowOutcome::Enrolled { offer, possible_duplicates })
     }
 

@@ -13,6 +13,8 @@ const RECORDS_PER_ENTRY_BATCH: usize = 10_000;
 pub enum Purpose {
     /// To attest attributes in a credential.
     IssueCredential,
+    /// To give tokens of a predicate: an age, and no more of the record than the birth date.
+    IssuePredicate,
     /// To find out who is eligible.
     EvaluateRule,
 }
@@ -22,6 +24,7 @@ impl Purpose {
     pub fn name(self) -> &'static str {
         match self {
             Purpose::IssueCredential => "issue-credential",
+            Purpose::IssuePredicate => "issue-predicate",
             Purpose::EvaluateRule => "evaluate-rule",
         }
     }

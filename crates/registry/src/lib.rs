@@ -4,7 +4,8 @@
 //! and the holder's requests. Out of scope: e-cash (it orders quotes and never sees a token), credentials' signatures, bank money.
 //!
 //! In the order in which a person passes: [`person`] (what is held) → [`enrol`] (rows become people) → [`seal`] and [`duplicates`] →
-//! [`gate`] (the only way to read) → [`rule`] and [`runs`] (who is paid) → [`holder`] (what the wallet asks) → [`api`].
+//! [`gate`] (the only way to read) → [`offers`] (a device becomes theirs) → [`rule`] and [`runs`] (who is paid) → [`holder`] (what the
+//! wallet asks) → [`api`].
 //! Beside them: [`officers`], [`store`] and [`audit`].
 
 pub mod api;
@@ -13,6 +14,7 @@ pub mod duplicates;
 pub mod enrol;
 pub mod gate;
 pub mod holder;
+pub mod offers;
 pub mod officers;
 pub mod person;
 pub mod rule;
@@ -28,6 +30,9 @@ pub enum RegistryError {
     /// What was sent is not acceptable.
     #[error("{0}")]
     Invalid(String),
+    /// Nobody knows who asks.
+    #[error("{0}")]
+    Unauthorized(String),
     /// The officer may not do this.
     #[error("this needs another role or officer: {0}")]
     Forbidden(&'static str),

@@ -8,7 +8,8 @@ use rusqlite::{Connection, Transaction};
 use crate::seal::{Keys, SealedRecord};
 use crate::{AccessLog, Clock, Funds, PaymentOrders, RegistryError};
 
-const MIGRATIONS: [&str; 1] = [include_str!("../migrations/0001_registry.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../migrations/0001_registry.sql"), include_str!("../migrations/0002_offers.sql")];
 
 /// The registry; clones are handles to the same one.
 #[derive(Clone)]

@@ -1,12 +1,13 @@
 //! The registry's guarantees, each with the break that it must notice.
 
+mod offers;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use registry::enrol::{ColumnMap, EnrolRequest, Offer, RowOutcome};
-use registry::holder::SignedRequest;
+use registry::holder::Claim;
 use registry::officers::{Actor, Role};
 use registry::person::Attribute;
 use registry::runs::{NewProgramme, Programme};
@@ -106,12 +107,9 @@ fn pension(registry: &Registry) -> Programme {
     registry.create_programme(&officer("olga"), new).unwrap().0
 }
 
-fn signed(act: &str, seed: u8, payload: serde_json::Value) -> SignedRequest {
-    let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap();
-    let payload = payload.to_string();
-    let message = [b"habeas holder v1\0".as_slice(), act.as_bytes(), b"\0", payload.as_bytes()].concat();
-    let signature = hex::encode(pair.sign(&message));
-    SignedRequest { key: hex::encode(pair.public_key()), payload, signature }
+/// The person of an offer, taken.
+fn taken(registry: &Registry, offer: &Offer) -> String {
+    registry.take_offer(&offer.code, Some(&offer.tx_code), "grant").unwrap()
 }
 
 #[test]
@@ -193,16 +191,16 @@ fn without_the_log_nothing_is_opened_or_approved() {
     let world = Arc::new(World::default());
     let registry = open(folder.path(), &world);
     let offer = enrolled(&registry);
-    let programme = pension(&registry);
+    let (programme, person) = (pension(&registry), taken(&registry, &offer));
     world.log_down.store(true, Ordering::SeqCst);
     assert!(matches!(registry.prepare_run(&officer("olga"), &programme.id), Err(RegistryError::Log(_))));
-    assert!(matches!(registry.attributes_for_credential(&offer.code, b"device"), Err(RegistryError::Log(_))));
+    assert!(matches!(registry.attributes_for_credential(&person), Err(RegistryError::Log(_))));
     world.log_down.store(false, Ordering::SeqCst);
-    let opened = registry.attributes_for_credential(&offer.code, b"device").unwrap();
+    let opened = registry.attributes_for_credential(&person).unwrap();
     assert_eq!(opened.get(Attribute::GivenName), Some("adaline"));
     assert_eq!(opened.get(Attribute::Address), None, "only what was asked for");
     assert_eq!(world.openings.load(Ordering::SeqCst), 1);
-    assert!(matches!(registry.attributes_for_credential(&offer.code, b"other"), Err(RegistryError::Conflict(_))));
+    assert!(matches!(registry.attributes_for_credential("nobody"), Err(RegistryError::NotFound(_))));
 }
 
 #[test]
@@ -225,8 +223,8 @@ fn a_run_takes_two_officers_its_hash_and_the_funds() {
     assert!(matches!(registry.approve_run(&registrar, &run.id, &run.hash), Err(RegistryError::Forbidden(_))));
 
     // An unapproved run pays nobody.
-    registry.redeem_offer(&signed("redeem", 1, serde_json::json!({"at": NOW, "code": offer.code}))).unwrap();
-    let owed = || registry.entitlements(&signed("entitlements", 1, serde_json::json!({"at": NOW}))).unwrap();
+    let person = taken(&registry, &offer);
+    let owed = || registry.entitlements(&person).unwrap();
     assert!(owed().is_empty());
     world.funds_minor.store(5_000, Ordering::SeqCst);
     assert_eq!(approve("omar", &run.hash).unwrap().state, "approved");
@@ -234,22 +232,19 @@ fn a_run_takes_two_officers_its_hash_and_the_funds() {
     let entitlement = owed().remove(0);
     assert_eq!((entitlement.amount_minor, entitlement.quote.clone()), (5_000, None));
 
-    let claim = |seed: u8, pubkey: &str| {
-        let payload = serde_json::json!({"at": NOW, "entitlement": entitlement.id, "pubkey": pubkey});
-        registry.claim(&signed("claim", seed, payload))
+    let claim = |person: &str, pubkey: &str| {
+        registry.claim(person, &Claim { entitlement: entitlement.id.clone(), pubkey: pubkey.into() })
     };
     let (key, other) = (format!("02{}", "11".repeat(32)), format!("03{}", "22".repeat(32)));
-    let quote = claim(1, &key).unwrap();
-    assert_eq!(claim(1, &key).unwrap(), quote, "the same claim again gets the same quote");
-    assert!(matches!(claim(1, &other), Err(RegistryError::Conflict(_))));
-    assert!(matches!(claim(2, &key), Err(RegistryError::Forbidden(_))), "somebody who is no holder");
-    let mut forged = signed("claim", 1, serde_json::json!({"at": NOW}));
-    forged.payload = forged.payload.replace("at", "to");
-    assert!(matches!(registry.claim(&forged), Err(RegistryError::Forbidden(_))));
-    let late = signed("entitlements", 1, serde_json::json!({"at": NOW - 3_600}));
-    assert!(matches!(registry.entitlements(&late), Err(RegistryError::Invalid(_))));
-    let stolen = signed("redeem", 2, serde_json::json!({"at": NOW, "code": offer.code}));
-    assert!(matches!(registry.redeem_offer(&stolen), Err(RegistryError::Conflict(_))));
+    let quote = claim(&person, &key).unwrap();
+    assert_eq!(claim(&person, &key).unwrap(), quote, "the same claim again gets the same quote");
+    assert_eq!(owed()[0].quote, Some(quote));
+    assert!(matches!(claim(&person, &other), Err(RegistryError::Conflict(_))));
+    assert!(matches!(claim("somebody else", &key), Err(RegistryError::NotFound(_))));
+    assert!(registry.entitlements("somebody else").unwrap().is_empty());
+    for no_key in ["", "02", &format!("04{}", "11".repeat(32)), &"zz".repeat(33)] {
+        assert!(matches!(claim(&person, no_key), Err(RegistryError::Invalid(_))), "{no_key}");
+    }
 }
 
 #[test]

@@ -63,6 +63,16 @@ pub enum LogError {
         /// The index.
         index: u64,
     },
+    /// An issuer that marks people makes more keys than one.
+    #[error("entry {index} is a second key for {predicate} in {period}: somebody may be marked by it")]
+    SecondPredicateKey {
+        /// The entry.
+        index: u64,
+        /// The predicate.
+        predicate: String,
+        /// The month.
+        period: String,
+    },
     /// An operator who tags makes more keysets than one.
     #[error("entry {index} is a second keyset for {unit} in one period: somebody may be marked by it")]
     SecondKeyset {
@@ -85,7 +95,7 @@ pub struct VerifiedLog {
 }
 
 /// Checks a whole log: the signature, every entry against every tile, the root, and that it continues `previous`; and that each
-/// unit and expiry has one keyset.
+/// unit and expiry has one keyset, each predicate and month one key.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -134,6 +144,7 @@ pub fn verify_log(
         return Err(LogError::WrongRoot);
     }
     one_keyset_each(&entries)?;
+    one_predicate_key_each(&entries)?;
     Ok(VerifiedLog { checkpoint, note, entries })
 }
 
@@ -145,6 +156,20 @@ fn one_keyset_each(entries: &[Vec<u8>]) -> Result<(), LogError> {
             let first = seen.entry((unit.clone(), final_expiry)).or_insert_with(|| id.clone());
             if *first != id {
                 return Err(LogError::SecondKeyset { index, unit });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// That each predicate and month has one key. A key that is announced twice is the same one.
+fn one_predicate_key_each(entries: &[Vec<u8>]) -> Result<(), LogError> {
+    let mut seen: BTreeMap<(String, String), String> = BTreeMap::new();
+    for (index, bytes) in (0u64..).zip(entries) {
+        if let Ok(Entry::PredicateKey { predicate, period, spki_sha256, .. }) = Entry::parse(bytes) {
+            let first = seen.entry((predicate.clone(), period.clone())).or_insert_with(|| spki_sha256.clone());
+            if *first != spki_sha256 {
+                return Err(LogError::SecondPredicateKey { index, predicate, period });
             }
         }
     }

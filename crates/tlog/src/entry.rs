@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 use crate::tag::Tag;
 use crate::tile::ENTRY_MAX_LEN;
 
-/// The version that is written. Version 2 has `keyset-closed`, and `lapsed_minor` in the totals.
-const VERSION: u32 = 2;
+/// The version that is written. Version 2 has `keyset-closed`, and `lapsed_minor` in the totals; version 3 has relying parties,
+/// certificates and predicates' keys.
+const VERSION: u32 = 3;
 /// The oldest version that is read.
 const VERSION_MIN: u32 = 1;
 
@@ -123,12 +124,49 @@ pub enum Entry {
         /// Unix time.
         at: u64,
     },
-    /// A certificate that signs credentials.
+    /// A relying party may ask people for attributes.
+    RelyingParty {
+        /// Its identifier.
+        id: String,
+        /// The name that people know.
+        name: String,
+        /// What it asks for.
+        purpose: String,
+        /// What it may ask for.
+        attributes: Vec<String>,
+        /// Days that it may keep what it was shown.
+        retention_days: u32,
+        /// SHA-256 of its access certificate in DER.
+        certificate_sha256: String,
+        /// Unix time.
+        at: u64,
+    },
+    /// A relying party may not ask any more, or may again.
+    RelyingPartySuspended {
+        /// Its identifier.
+        id: String,
+        /// Whether it is suspended.
+        suspended: bool,
+        /// Unix time.
+        at: u64,
+    },
+    /// A certificate that signs credentials, or for relying parties.
     IssuerCertificate {
-        /// `iaca` or `document-signer`.
+        /// `iaca`, `document-signer`, `register-root` or `registrar`.
         role: String,
         /// SHA-256 of the certificate in DER.
         sha256: String,
+        /// Unix time.
+        at: u64,
+    },
+    /// The issuer will sign tokens of a predicate with this key. Stands in the log before its first signature.
+    PredicateKey {
+        /// The predicate, such as `age_over_60`.
+        predicate: String,
+        /// The month that it is for, such as `2026-12`.
+        period: String,
+        /// SHA-256 of the key as it is published (RFC 9578 section 6.5): the id that its tokens carry.
+        spki_sha256: String,
         /// Unix time.
         at: u64,
     },
@@ -174,11 +212,11 @@ mod tests {
         let fields = vec!["birth_date".to_owned()];
         let entry = Entry::RecordOpened { tag, purpose: "p".into(), role: "r".into(), fields, at: 3_600 };
         let bytes = entry.to_bytes().unwrap();
-        assert!(bytes.starts_with(br#"{"v":2,"type":"record-opened","tag":"0101"#));
+        assert!(bytes.starts_with(br#"{"v":3,"type":"record-opened","tag":"0101"#));
         assert_eq!(Entry::parse(&bytes), Ok(entry));
         assert!(Entry::parse(br#"{"v":1,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_ok());
         assert!(Entry::parse(br#"{"v":0,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
-        assert!(Entry::parse(br#"{"v":3,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
+        assert!(Entry::parse(br#"{"v":4,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
         assert!(Entry::parse(br#"{"v":1,"type":"payment","person":"p"}"#).is_err());
     }
 }

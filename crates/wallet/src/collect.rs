@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::holder::Entitlement;
 use crate::recover::sum;
 use crate::state::Pending;
-use crate::{Wallet, WalletError, unix_now};
+use crate::{Wallet, WalletError};
 
 #[derive(Deserialize)]
 struct Claimed {
@@ -38,8 +38,8 @@ impl Wallet {
     pub fn collect(&mut self, entitlement: &Entitlement) -> Result<Amount, WalletError> {
         let key = self.quote_key(&entitlement.id)?;
         let pubkey = Point::of_secret(&key).to_string();
-        let payload = json!({"at": unix_now(), "entitlement": entitlement.id, "pubkey": pubkey});
-        let claimed: Claimed = self.ask_registry("claim", "entitlements/claim", payload)?;
+        let claim = json!({"entitlement": entitlement.id, "pubkey": pubkey});
+        let claimed: Claimed = self.ask_registry("entitlements/claim", &claim)?;
         let keyset = self.active_keyset(&entitlement.unit)?.id;
         let outputs = self.reserve_outputs(keyset, &entitlement.amount_minor.powers_of_two());
         let pending = Pending::Collect { quote: claimed.quote, entitlement: entitlement.id.clone(), outputs };

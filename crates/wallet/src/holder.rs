@@ -1,29 +1,46 @@
-//! The holder before the registry and the issuer: the offer, the signed requests, the ID credential.
+//! The holder before the registry and the issuer: the offer, and requests that only this wallet's key can make.
+//!
+//! The wallet has one key for both, derived from its seed: the issuer binds it to the person (DPoP, RFC 9449), and takes it again as
+//! it is from a wallet that was made from its words, or whose last answer was lost.
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use cashu::{Amount, Unit};
-use es256::{KeyError, Signer, SigningKey};
-use mdoc::MdocError;
-use mdoc::present::present;
-use mdoc::transcript::PresentationRequest;
+use es256::{KeyError, SigningKey};
+use openid4vc::MessageError;
+use openid4vc::dpop;
+use openid4vc::metadata::{AUTHORIZATION_SERVER_PATH, AuthorizationServerMetadata, well_known};
+use openid4vc::offer::{CredentialOffer, OfferLink};
+use openid4vc::token::{PRE_AUTHORIZED_CODE, TokenRequest, TokenResponse};
+use rand::RngExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::state::{HeldCredential, Services};
-use crate::{DecodeError, Wallet, WalletError, http, unix_now};
+use crate::http::{self, Body};
+use crate::state::{Issuer, Services};
+use crate::{DecodeError, Wallet, WalletError, unix_now};
 
-const OFFER_PREFIX: &str = "habeas-offer:";
-/// The longest offer that is read.
-const OFFER_MAX_LEN: usize = 4 * 1024;
+/// The grant type for a wallet that has nothing but its key.
+const PROOF_OF_KEY: &str = "urn:habeas:oauth:grant-type:proof-of-key";
+/// The parameter of an offer's link that carries what a Habeas wallet needs besides; others pass it by.
+const PARAMETER: &str = "&habeas=";
+/// A token that has less left, in seconds, is not used any more: the request has to arrive, too.
+const TOKEN_MARGIN: u64 = 60;
 
-/// What a person gets at enrolment: where the services are, and a code that works once.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a person gets at enrolment, as a QR code: the offer that any wallet takes (OpenID4VCI section 4.1), and what this one needs
+/// besides. The transaction code comes on another way.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Offer {
-    /// The one-time code, hex.
-    pub code: String,
+    /// The credential offer.
+    pub credential: CredentialOffer,
+    /// The key to the log's entries about the person, and where the services are.
+    pub habeas: HabeasOffer,
+}
+
+/// The part of an offer that is ours.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HabeasOffer {
     /// The key to the log's entries about the person, hex.
     pub tag_key: String,
     /// Where the services are.
@@ -31,21 +48,24 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// The offer as text, for a QR code or a file.
+    /// The offer as a link.
     pub fn encode(&self) -> String {
-        let json = serde_json::to_vec(self).expect("an offer is plain data");
-        format!("{OFFER_PREFIX}{}", URL_SAFE_NO_PAD.encode(json))
+        let json = serde_json::to_vec(&self.habeas).expect("an offer is plain data");
+        format!("{}{PARAMETER}{}", self.credential.to_uri(), URL_SAFE_NO_PAD.encode(json))
     }
 
     /// Reads an offer.
     ///
     /// # Errors
-    /// When the text is none.
+    /// When the text is none, or not one for this wallet.
     pub fn decode(text: &str) -> Result<Self, DecodeError> {
-        const REFUSED: DecodeError = DecodeError::new("an offer", "text that begins with 'habeas-offer:', complete");
-        let body = text.trim().strip_prefix(OFFER_PREFIX).filter(|body| body.len() <= OFFER_MAX_LEN).ok_or(REFUSED)?;
-        let json = URL_SAFE_NO_PAD.decode(body).map_err(|_| REFUSED)?;
-        serde_json::from_slice(&json).map_err(|_| REFUSED)
+        const REFUSED: DecodeError =
+            DecodeError::new("an offer", "a link that begins with 'openid-credential-offer://', complete");
+        let text = text.trim();
+        let Ok(OfferLink::Value(credential)) = OfferLink::parse(text) else { return Err(REFUSED) };
+        let (_, ours) = text.rsplit_once(PARAMETER).ok_or(REFUSED)?;
+        let json = URL_SAFE_NO_PAD.decode(ours).map_err(|_| REFUSED)?;
+        Ok(Offer { credential, habeas: serde_json::from_slice(&json).map_err(|_| REFUSED)? })
     }
 }
 
@@ -66,90 +86,102 @@ pub struct Entitlement {
     pub quote: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Issued {
-    credential: String,
+/// An access token, and when it ends.
+pub(crate) struct Access {
+    token: String,
+    until: u64,
 }
 
 impl Wallet {
-    /// Accepts an offer: binds this wallet's key to the person it was given to.
+    /// Accepts an offer: binds this wallet's key to the person it was given to. May be repeated after a broken connection.
     ///
     /// # Errors
-    /// When the offer was used by another wallet, is unknown, or the registry can't be reached.
-    pub fn accept_offer(&mut self, offer: &Offer) -> Result<(), WalletError> {
-        self.state.services = offer.services.clone();
-        let _: Value = self.ask_registry("redeem", "offers/redeem", json!({"at": unix_now(), "code": offer.code}))?;
-        self.state.tag_key = Some(offer.tag_key.clone());
-        self.save()
-    }
-
-    /// Gets the ID credential of an offer, for a fresh key of this device. May be asked again after a broken connection.
-    ///
-    /// # Errors
-    /// When the offer was used for another device, or the issuer can't be reached.
-    pub fn fetch_credential(&mut self, offer: &Offer) -> Result<(), WalletError> {
-        let device_key = match &self.state.credential {
-            Some(held) => held.device_key.clone(),
-            None => URL_SAFE_NO_PAD.encode(&*SigningKey::generate_pkcs8()?),
+    /// When a code is wrong, the offer was used by another wallet, or the issuer can't be reached.
+    pub fn accept_offer(&mut self, offer: &Offer, tx_code: &str) -> Result<(), WalletError> {
+        self.state.services = offer.habeas.services.clone();
+        let grant = offer.credential.grants.pre_authorized_code.as_ref();
+        let code = grant.ok_or(WalletError::NoHolder { missing: "code in its offer" })?.code.clone();
+        let request = TokenRequest {
+            grant_type: PRE_AUTHORIZED_CODE.into(),
+            pre_authorized_code: Some(code),
+            tx_code: Some(tx_code.trim().to_owned()),
+            ..TokenRequest::default()
         };
-        // Kept before it is sent: the offer is bound to this key from then on.
-        let held = HeldCredential { issuer_signed: String::new(), device_key };
-        let key = held.key()?;
-        self.state.credential = Some(held);
-        self.save()?;
-        let proof = key.sign(&[b"habeas credential proof v1\0", offer.code.as_bytes()].concat())?;
-        let request = json!({
-            "offer": offer.code, "device_key": hex::encode(key.public_key().as_point()), "proof": hex::encode(proof),
-        });
-        let issuer = offer.services.issuer.as_ref().ok_or(WalletError::NoHolder { missing: "credential issuer" })?;
-        let issued: Issued = http::post(&format!("{issuer}/v1/credentials"), &request)?;
-        if let Some(held) = &mut self.state.credential {
-            held.issuer_signed = issued.credential;
+        match self.ask_token(&request) {
+            // The answer to an earlier try may have been lost: then the key is known.
+            Err(refused @ WalletError::Http(http::HttpError::Refused { .. })) => {
+                self.access = None;
+                self.access_token().map_err(|_| refused)?;
+            }
+            other => other?,
         }
+        self.state.tag_key = Some(offer.habeas.tag_key.clone());
         self.save()
-    }
-
-    /// Answers a verifier's request with what it asks, and nothing else.
-    ///
-    /// # Errors
-    /// When there is no credential, or it lacks what is asked.
-    pub fn present(&self, request: &PresentationRequest) -> Result<Vec<u8>, WalletError> {
-        let held = self.state.credential.as_ref().filter(|held| !held.issuer_signed.is_empty());
-        let held = held.ok_or(WalletError::NoHolder { missing: "ID credential" })?;
-        let issuer_signed = URL_SAFE_NO_PAD.decode(&held.issuer_signed).map_err(|_| MdocError::Malformed)?;
-        Ok(present(&issuer_signed, &held.key()?, request)?)
     }
 
     /// What the holder is owed.
     ///
     /// # Errors
     /// When the wallet accepted no offer, or the registry can't be reached.
-    pub fn entitlements(&self) -> Result<Vec<Entitlement>, WalletError> {
-        self.ask_registry("entitlements", "entitlements", json!({"at": unix_now()}))
+    pub fn entitlements(&mut self) -> Result<Vec<Entitlement>, WalletError> {
+        self.ask_registry("entitlements", &Value::Null)
     }
 
-    /// Sends a signed request: the holder's key, derived from the seed, signs the act and the payload.
+    /// Asks the registry as the holder.
     pub(crate) fn ask_registry<Answer: DeserializeOwned>(
-        &self,
-        act: &str,
+        &mut self,
         path: &str,
-        payload: Value,
+        request: &Value,
     ) -> Result<Answer, WalletError> {
         let registry = self.state.services.registry.as_ref().ok_or(WalletError::NoHolder { missing: "registry" })?;
-        let seed = zeroize::Zeroizing::new(self.seed.bytes_for("holder key", b""));
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| KeyError::Invalid)?;
-        let payload = payload.to_string();
-        let message = [b"habeas holder v1\0".as_slice(), act.as_bytes(), b"\0", payload.as_bytes()].concat();
-        let signature = hex::encode(pair.sign(&message));
-        let request = json!({"key": hex::encode(pair.public_key()), "payload": payload, "signature": signature});
-        Ok(http::post(&format!("{registry}/v1/{path}"), &request)?)
+        let url = format!("{registry}/v1/{path}");
+        self.ask_as_holder(&url, request)
     }
-}
 
-impl HeldCredential {
-    fn key(&self) -> Result<SigningKey, KeyError> {
-        let pkcs8 = URL_SAFE_NO_PAD.decode(&self.device_key).map_err(|_| KeyError::Invalid)?;
-        SigningKey::from_pkcs8(&zeroize::Zeroizing::new(pkcs8))
+    /// Posts JSON with the access token and a proof of this wallet's key.
+    pub(crate) fn ask_as_holder<Answer: DeserializeOwned>(
+        &mut self,
+        url: &str,
+        request: &impl Serialize,
+    ) -> Result<Answer, WalletError> {
+        let token = self.access_token()?;
+        let proof = self.prove("POST", url, Some(&token))?;
+        let headers = [("Authorization", format!("DPoP {token}")), ("DPoP", proof)];
+        let json = serde_json::to_vec(request).expect("a request is plain data");
+        let answer = http::send(url, Body::Json(&json), &headers)?;
+        // A notification has no answer.
+        Ok(http::parse(url, if answer.is_empty() { b"null" } else { &answer })?)
+    }
+
+    fn access_token(&mut self) -> Result<String, WalletError> {
+        if let Some(access) = self.access.as_ref().filter(|access| unix_now() + TOKEN_MARGIN < access.until) {
+            return Ok(access.token.clone());
+        }
+        self.ask_token(&TokenRequest { grant_type: PROOF_OF_KEY.into(), ..TokenRequest::default() })?;
+        Ok(self.access.as_ref().map(|access| access.token.clone()).unwrap_or_default())
+    }
+
+    fn ask_token(&mut self, request: &TokenRequest) -> Result<(), WalletError> {
+        let metadata = well_known(&self.issuer()?.url, AUTHORIZATION_SERVER_PATH);
+        let server: AuthorizationServerMetadata = http::get(&metadata)?;
+        let proof = self.prove("POST", &server.token_endpoint, None)?;
+        let form = request.to_form();
+        let answer = http::send(&server.token_endpoint, Body::Form(&form), &[("DPoP", proof)])?;
+        let answer: TokenResponse = http::parse(&server.token_endpoint, &answer)?;
+        self.access = Some(Access { token: answer.access_token, until: unix_now() + answer.expires_in });
+        Ok(())
+    }
+
+    fn prove(&self, method: &str, uri: &str, access_token: Option<&str>) -> Result<String, WalletError> {
+        let seed = zeroize::Zeroizing::new(self.seed.bytes_for("holder key", b""));
+        let key = SigningKey::from_secret(&*seed)?;
+        let id = hex::encode(rand::rng().random::<[u8; 16]>());
+        Ok(dpop::prove(&key, dpop::Request { method, uri, access_token }, unix_now(), id, None)?)
+    }
+
+    /// The issuer that the offer named.
+    pub(crate) fn issuer(&self) -> Result<&Issuer, WalletError> {
+        self.state.services.issuer.as_ref().ok_or(WalletError::NoHolder { missing: "credential issuer" })
     }
 }
 
@@ -159,8 +191,26 @@ impl From<KeyError> for WalletError {
     }
 }
 
-impl From<MdocError> for WalletError {
-    fn from(error: MdocError) -> Self {
+impl From<jose::JoseError> for WalletError {
+    fn from(error: jose::JoseError) -> Self {
         WalletError::Credential { detail: error.to_string() }
+    }
+}
+
+impl From<mdoc::MdocError> for WalletError {
+    fn from(error: mdoc::MdocError) -> Self {
+        WalletError::Credential { detail: error.to_string() }
+    }
+}
+
+impl From<sdjwt::SdJwtError> for WalletError {
+    fn from(error: sdjwt::SdJwtError) -> Self {
+        WalletError::Credential { detail: error.to_string() }
+    }
+}
+
+impl From<MessageError> for WalletError {
+    fn from(error: MessageError) -> Self {
+        WalletError::Presentation { detail: error.to_string() }
     }
 }

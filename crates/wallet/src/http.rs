@@ -52,12 +52,13 @@ pub enum HttpError {
     },
 }
 
-/// The error bodies of NUT-00 (`code`, `detail`) and RFC 9457 (`title`, `detail`).
+/// The error bodies of NUT-00 (`code`, `detail`), RFC 9457 (`title`, `detail`) and OAuth (`error_description`).
 #[derive(serde::Deserialize)]
 struct ErrorAnswer {
     code: Option<u32>,
     detail: Option<String>,
     title: Option<String>,
+    error_description: Option<String>,
 }
 
 /// `GET url`, the body as bytes.
@@ -70,9 +71,36 @@ pub fn get<Answer: DeserializeOwned>(url: &str) -> Result<Answer, HttpError> {
     parse(url, &get_bytes(url)?)
 }
 
+/// `GET url` in a form that is asked for (a media type), the body as bytes.
+pub fn get_as(url: &str, accept: &str) -> Result<Vec<u8>, HttpError> {
+    read(url, fresh_agent().get(url).header("Accept", accept).call())
+}
+
 /// `POST url` with a JSON body, the answer as JSON.
 pub fn post<Answer: DeserializeOwned>(url: &str, body: &impl Serialize) -> Result<Answer, HttpError> {
     parse(url, &read(url, fresh_agent().post(url).send_json(body))?)
+}
+
+/// What is posted.
+#[derive(Clone, Copy)]
+pub enum Body<'a> {
+    /// Nothing.
+    Empty,
+    /// JSON.
+    Json(&'a [u8]),
+    /// A form, encoded.
+    Form(&'a str),
+}
+
+/// `POST url` with headers, the body as bytes.
+pub fn send(url: &str, body: Body<'_>, headers: &[(&str, String)]) -> Result<Vec<u8>, HttpError> {
+    let request = headers.iter().fold(fresh_agent().post(url), |request, (name, value)| request.header(*name, value));
+    let answer = match body {
+        Body::Empty => request.send_empty(),
+        Body::Json(json) => request.content_type("application/json").send(json),
+        Body::Form(form) => request.content_type("application/x-www-form-urlencoded").send(form),
+    };
+    read(url, answer)
 }
 
 /// An agent that keeps no connection: it serves one request.
@@ -105,12 +133,14 @@ fn read(url: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>
         return Err(HttpError::Unavailable { server: server_of(url), status });
     }
     let told: Option<ErrorAnswer> = serde_json::from_slice(&body).ok();
-    let (code, detail) = told.map_or((None, None), |told| (told.code, told.detail.or(told.title)));
+    let (code, detail) =
+        told.map_or((None, None), |told| (told.code, told.detail.or(told.title).or(told.error_description)));
     let detail = detail.unwrap_or_else(|| format!("{} answered with status {status}", server_of(url)));
     Err(HttpError::Refused { status, code, detail })
 }
 
-fn parse<Answer: DeserializeOwned>(url: &str, body: &[u8]) -> Result<Answer, HttpError> {
+/// An answer as JSON.
+pub(crate) fn parse<Answer: DeserializeOwned>(url: &str, body: &[u8]) -> Result<Answer, HttpError> {
     serde_json::from_slice(body).map_err(|_| HttpError::Unreadable { server: server_of(url) })
 }
 

@@ -5,18 +5,20 @@
 //!
 //! The privacy rules of the design live in these places:
 //! - [`http`]: one request a connection, the same headers for everybody;
-//! - [`keysets`]: keysets are taken only as the log has them;
+//! - [`keysets`] and [`predicates`]: keysets, and keys of predicates, are taken only as the log has them;
 //! - [`outputs`]: each DLEQ is checked, and no token leaves with its blinding factor;
 //! - [`selection`], [`exchange`] and [`lock`]: a swap spends one token of this wallet, never several together;
 //! - [`lock`] and [`keys`]: a lock shows the mint a key that is used once and that only the receiver can tell is theirs;
 //! - [`restore`]: one token a request, in shuffled order, spread over time ([`pace`]).
 //!
-//! In the order in which money passes: [`state`] (what is kept) → [`holder`] (what the registry owes) → [`collect`] →
+//! In the order in which money passes: [`state`] (what is kept) → [`holder`] (who is asked as whom) → [`collect`] →
 //! [`exchange`] → [`lock`] → [`pay`] and [`transfer`] (as text or moving QR codes: [`animated`]) → [`keys`] (what opens a lock) → [`redeem`] (a till's own) → [`recover`] and [`restore`] (after a crash or a loss)
-//! → [`log_view`] (who opened my record).
+//! → [`log_view`] (who opened my record). And as identity passes: [`holder`] → [`credentials`] (batches) and [`predicates`] (tokens) → [`present`] (who asks, for what,
+//! yes or no).
 
 pub mod animated;
 pub mod collect;
+pub mod credentials;
 pub mod exchange;
 pub mod holder;
 pub mod http;
@@ -28,6 +30,8 @@ pub mod mint_client;
 pub mod outputs;
 pub mod pace;
 pub mod pay;
+pub mod predicates;
+pub mod present;
 pub mod recover;
 pub mod redeem;
 pub mod restore;
@@ -187,6 +191,24 @@ pub enum WalletError {
         /// What is missing.
         missing: &'static str,
     },
+    /// A verifier's request is not answered.
+    #[error("nothing was shown: {detail}")]
+    Presentation {
+        /// Why not.
+        detail: String,
+    },
+    /// The issuer shows a key for a predicate that the log does not have, or two of them.
+    #[error(
+        "the issuer's key for this predicate is not in the public log as it should be: it may have been made for you alone, to know you \
+         again, so no token was fetched; report it"
+    )]
+    PredicateKeyNotInLog,
+    /// A predicate's tokens can't be had or shown.
+    #[error("the anonymous predicate can't be used: {detail}")]
+    Predicate {
+        /// What is wrong.
+        detail: String,
+    },
     /// The credential can't be held or shown.
     #[error("the ID credential can't be used: {detail}")]
     Credential {
@@ -211,6 +233,10 @@ pub struct Wallet {
     file: StateFile,
     state: State,
     seed: Seed,
+    /// The credentials, once they were read.
+    held: Option<credentials::Credentials>,
+    /// The issuer's token, for as long as it works.
+    access: Option<holder::Access>,
 }
 
 impl Wallet {
@@ -237,7 +263,7 @@ impl Wallet {
     fn make(path: &Path, services: Services, mnemonic: &Mnemonic, keys: KeyNumbers) -> Result<Self, WalletError> {
         let state = State::new(mnemonic.to_string(), services, keys);
         let file = StateFile::create(path, &state)?;
-        Ok(Wallet { file, state, seed: Seed::new(mnemonic.to_seed("")) })
+        Ok(Wallet { file, state, seed: Seed::new(mnemonic.to_seed("")), held: None, access: None })
     }
 
     /// Opens a wallet.
@@ -248,7 +274,7 @@ impl Wallet {
         let (file, state) = StateFile::open(path)?;
         let mnemonic =
             Mnemonic::parse_normalized(&state.mnemonic).map_err(|_| WalletError::Damaged { path: path.to_owned() })?;
-        Ok(Wallet { file, state, seed: Seed::new(mnemonic.to_seed("")) })
+        Ok(Wallet { file, state, seed: Seed::new(mnemonic.to_seed("")), held: None, access: None })
     }
 
     /// The recovery words, to be written down.

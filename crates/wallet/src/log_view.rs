@@ -52,16 +52,20 @@ impl From<LogError> for WalletError {
 }
 
 impl Wallet {
-    /// The entry at an index, proven against a checkpoint that continues the last one this wallet saw.
-    pub(crate) fn logged_entry(&mut self, source: &HttpTiles, index: u64) -> Result<Entry, WalletError> {
+    /// The entry at an index, proven against a checkpoint that continues the last one this wallet saw. `None` when the log has no such
+    /// entry, or one of a kind that is not known here.
+    pub(crate) fn logged_entry(&mut self, source: &HttpTiles, index: u64) -> Result<Option<Entry>, WalletError> {
         let verifier = self.log_verifier()?;
         let (note, checkpoint) = fetch_checkpoint(source, &verifier)?;
         if let Some(previous) = self.last_checkpoint(&verifier)? {
             prove_consistency(source, &previous, &checkpoint)?;
         }
-        let proven = prove_inclusion(source, &checkpoint, index)?;
+        let proven = match prove_inclusion(source, &checkpoint, index) {
+            Err(LogError::NoEntry { .. }) => None,
+            proven => Some(proven?),
+        };
         self.state.checkpoint = Some(note);
-        Entry::parse(&proven.entry).map_err(|_| WalletError::KeysetNotInLog)
+        Ok(proven.and_then(|proven| Entry::parse(&proven.entry).ok()))
     }
 
     /// Who opened my record: the whole log is fetched, so that nobody learns which entries are mine, and checked.

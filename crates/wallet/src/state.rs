@@ -31,9 +31,20 @@ pub struct Services {
     /// The registry, for those who have an entitlement; a till has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
-    /// The credential issuer.
+    /// The credential issuer, and whom to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<String>,
+    pub issuer: Option<Issuer>,
+}
+
+/// A credential issuer, and the roots that the holder's offer vouches for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Issuer {
+    /// Its identifier.
+    pub url: String,
+    /// SHA-256 of the root that signs credentials (IACA), hex.
+    pub root_sha256: String,
+    /// SHA-256 of the root of the register of relying parties, hex.
+    pub register_sha256: String,
 }
 
 /// How a token came into the wallet. Only [`Origin::Swapped`] may ever travel with its blinding factor.
@@ -175,6 +186,19 @@ pub struct HistoryEntry {
     pub note: Option<String>,
 }
 
+/// One showing of a credential. Exists on the device only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Showing {
+    /// Unix time.
+    pub at: u64,
+    /// Who asked.
+    pub to: String,
+    /// What for.
+    pub purpose: String,
+    /// What was shown.
+    pub attributes: Vec<String>,
+}
+
 /// The numbers of the receiving keys that this file has given out: `first..next`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyNumbers {
@@ -182,15 +206,6 @@ pub struct KeyNumbers {
     pub first: u32,
     /// The next one to be given out.
     pub next: u32,
-}
-
-/// The ID credential on this device.
-#[derive(Clone, Serialize, Deserialize)]
-pub struct HeldCredential {
-    /// `IssuerSigned`, base64url.
-    pub issuer_signed: String,
-    /// The device key, PKCS#8, base64url.
-    pub device_key: String,
 }
 
 /// Everything a wallet keeps.
@@ -220,9 +235,9 @@ pub struct State {
     pub pending: Vec<Pending>,
     /// What happened.
     pub history: Vec<HistoryEntry>,
-    /// The ID credential.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub credential: Option<HeldCredential>,
+    /// What was shown to whom.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub showings: Vec<Showing>,
 }
 
 impl State {
@@ -240,7 +255,7 @@ impl State {
             tokens: Vec::new(),
             pending: Vec::new(),
             history: Vec::new(),
-            credential: None,
+            showings: Vec::new(),
         }
     }
 }
@@ -291,15 +306,27 @@ impl StateFile {
     /// # Errors
     /// When the disk is full or the folder can't be written; the old contents stand.
     pub fn save(&self, state: &State) -> Result<(), WalletError> {
-        let write = || -> std::io::Result<()> {
-            let next = self.path.with_extension("next");
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-            file.write_all(&serde_json::to_vec(state)?)?;
-            file.sync_data()?;
-            fs::rename(&next, &self.path)
-        };
-        write().map_err(|source| WalletError::file(&self.path, source))
+        replace(&self.path, state)
     }
+
+    /// The file of credentials, which stands beside: it is larger, and changes seldom.
+    pub(crate) fn credentials_path(&self) -> PathBuf {
+        self.path.with_extension("credentials")
+    }
+}
+
+/// Replaces a file (mode 0600) as a whole, durably.
+pub(crate) fn replace(path: &Path, contents: &impl Serialize) -> Result<(), WalletError> {
+    let write = || -> std::io::Result<()> {
+        // Added, not exchanged: two files that differ in their extensions have two drafts.
+        let mut next = path.as_os_str().to_owned();
+        next.push(".next");
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+        file.write_all(&serde_json::to_vec(contents)?)?;
+        file.sync_data()?;
+        fs::rename(&next, path)
+    };
+    write().map_err(|source| WalletError::file(path, source))
 }
 
 /// Takes the lock that stands beside the file (the file itself is replaced, so it can't carry one).

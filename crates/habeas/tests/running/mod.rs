@@ -203,8 +203,10 @@ impl Programme {
     pub fn wallet(&self, number: usize) -> PathBuf {
         let offers = fs::read_to_string(self.files.join("offers")).expect("offers");
         let offer = offers.lines().nth(number).expect("so many people");
+        let codes = fs::read_to_string(self.files.join("offers.codes")).expect("codes");
+        let code = codes.lines().nth(number).expect("so many people");
         let wallet = self.files.join(format!("wallet-{number}.json"));
-        good(&format!("wallet init --offer {offer} --wallet {}", wallet.display()));
+        good(&format!("wallet init --offer {offer} --code {code} --wallet {}", wallet.display()));
         wallet
     }
 
