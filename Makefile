@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fuzz bench bench-mint faults
+.PHONY: help setup demo test lint fuzz bench bench-mint bench-credential faults
 
 PEOPLE := $(firstword $(wildcard ../shared/data/febrl/dataset3.csv) examples/people.csv)
 
@@ -45,6 +45,9 @@ faults: ## the long form of the fault tests: races and kills in the numbers that
 
 bench: ## the figures of bench/README.md: the demonstration
 	bench/demo.sh
+
+bench-credential: ## batches, presentations, predicates and status lists beside bare signatures; what can be tied together
+	bench/credential.py
 
 bench-mint: ## our mint beside its peers (bench/peers.sh installs them); some forty minutes
 	bench/mint.py

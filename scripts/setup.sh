@@ -5,7 +5,7 @@ cd "$(dirname "$0")/.."
 
 need() { command -v "$1" >/dev/null 2>&1; }
 
-# Debian packages: a C compiler for the bundled SQLite and AWS-LC, Python for the checks and one of the clients, PostgreSQL and SoftHSM
+# Debian packages: a C compiler for the bundled SQLite and AWS-LC, Python for the checks and two of the clients, PostgreSQL and SoftHSM
 # for the tests, a C++ compiler for the fuzzer's engine.
 missing=()
 need cc || missing+=(gcc libc6-dev)
@@ -37,7 +37,8 @@ if ! cargo deny --version >/dev/null 2>&1; then
     cargo install --locked --quiet cargo-deny@0.20.2
 fi
 
-scripts/nutshell.sh
+scripts/venv.sh nutshell
+scripts/venv.sh pymdoccbor
 
 need node || { echo "the third-party clients need Node 20 or newer: install Debian's nodejs and npm, then run this again" >&2; exit 1; }
 for client in tests/clients/*/package.json; do

@@ -5,11 +5,12 @@
 //   unit      its unit
 //   token     a token string that our wallet made
 //   offer     an offer of a person who is owed an allowance
+//   code      its transaction code
 //   merchant  a merchant that takes settlements
 // Prints a line per step; the first step that fails ends the run with a non-zero status.
 
 import assert from 'node:assert/strict';
-import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import {
   CheckStateEnum,
@@ -68,25 +69,37 @@ assert.ok((await states(send)).every((state) => state === CheckStateEnum.SPENT))
 assert.ok((await states(keep)).every((state) => state === CheckStateEnum.UNSPENT));
 step('checks states: what was sent is spent, what was kept is not');
 
-// The holder's side of the registry, as `registry::holder` documents it.
-const offer = JSON.parse(Buffer.from(input.offer.trim().replace('habeas-offer:', ''), 'base64url'));
-const holder = generateKeyPairSync('ed25519');
-const ask = async (act, path, payload) => {
-  const text = JSON.stringify({ at: Math.floor(Date.now() / 1000), ...payload });
-  const body = {
-    key: Buffer.from(holder.publicKey.export({ format: 'jwk' }).x, 'base64url').toString('hex'),
-    payload: text,
-    signature: sign(null, Buffer.from(`habeas holder v1\0${act}\0${text}`), holder.privateKey).toString('hex'),
-  };
-  const answer = await fetch(`${offer.services.registry}/v1/${path}`, { method: 'POST', body: JSON.stringify(body) });
-  assert.ok(answer.ok, `${path}: ${await answer.clone().text()}`);
+// The holder before the issuer (OpenID4VCI by pre-authorized code, DPoP by RFC 9449) and the registry, which takes the same token.
+const link = new URL(input.offer.trim());
+const offer = JSON.parse(link.searchParams.get('credential_offer'));
+const { services } = JSON.parse(Buffer.from(link.searchParams.get('habeas'), 'base64url'));
+const holder = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+const encoded = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+const prove = (htu, token) => {
+  const { kty, crv, x, y } = holder.publicKey.export({ format: 'jwk' });
+  const claims = { jti: randomBytes(16).toString('hex'), htm: 'POST', htu, iat: Math.floor(Date.now() / 1000) };
+  if (token) claims.ath = createHash('sha256').update(token).digest('base64url');
+  const text = `${encoded({ typ: 'dpop+jwt', alg: 'ES256', jwk: { kty, crv, x, y } })}.${encoded(claims)}`;
+  const key = { key: holder.privateKey, dsaEncoding: 'ieee-p1363' };
+  return `${text}.${sign('sha256', Buffer.from(text), key).toString('base64url')}`;
+};
+const post = async (url, body, token) => {
+  const headers = { DPoP: prove(url, token), ...(token ? { Authorization: `DPoP ${token}` } : {}) };
+  const answer = await fetch(url, { method: 'POST', headers, body });
+  assert.ok(answer.ok, `${url}: ${await answer.clone().text()}`);
   return answer.json();
 };
-await ask('redeem', 'offers/redeem', { code: offer.code });
-const [entitlement] = await ask('entitlements', 'entitlements', {});
+const issuer = new URL(offer.credential_issuer);
+const server = await (await fetch(`${issuer.origin}/.well-known/oauth-authorization-server${issuer.pathname}`)).json();
+const grant = 'urn:ietf:params:oauth:grant-type:pre-authorized_code';
+const form = new URLSearchParams({ grant_type: grant, tx_code: input.code });
+form.set('pre-authorized_code', offer.grants[grant]['pre-authorized_code']);
+const { access_token: access } = await post(server.token_endpoint, form);
+const ask = (path, body) => post(`${services.registry}/v1/${path}`, JSON.stringify(body), access);
+const [entitlement] = await ask('entitlements', {});
 const privkey = randomBytes(32).toString('hex');
 const pubkey = Buffer.from(getPubKeyFromPrivKey(Buffer.from(privkey, 'hex'))).toString('hex');
-const claimed = await ask('claim', 'entitlements/claim', { entitlement: entitlement.id, pubkey });
+const claimed = await ask('entitlements/claim', { entitlement: entitlement.id, pubkey });
 const amount = entitlement.amount_minor;
 
 const quote = await wallet.checkMintQuote('entitlement', claimed.quote);
