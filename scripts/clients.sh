@@ -64,10 +64,10 @@ balance=$("$habeas" wallet balance --wallet "$work/a.json")
 
 # Lost and restored from the words alone.
 "$habeas" wallet restore --wallet "$work/b.json" --offer "$offer" --pace-ms 0 \
-    --words "$("$habeas" wallet words --wallet "$work/a.json")" 2>/dev/null | grep -q "restored 43.83 usd"
+    --words "$("$habeas" wallet words --wallet "$work/a.json")" 2>/dev/null | grep "restored 43.83 usd" >/dev/null
 echo "ok   our wallet's money is restored from its words"
 "$habeas" log verify "$mint/log" --state "$work/checkpoint" >/dev/null
-"$habeas" log mine --wallet "$work/a.json" | grep -q issue-credential
+"$habeas" log mine --wallet "$work/a.json" | grep issue-credential >/dev/null
 echo "ok   log verified, own entries found"
 
 # Other people's wallets get credentials and show them to our verifier; other people's verifiers judge what we issued.
@@ -84,7 +84,7 @@ printf '{"habeas":"%s","data":"%s","registrar":"rita","party":"%s","offers":[{"l
     "$habeas" "$data" "$work/party.json" "$(line offers 3)" "$(line offers.codes 3)" "$(line offers 4)" "$(line offers.codes 4)" |
     node tests/clients/openid4vc/client.mjs | tee "$work/client.log" | grep -v "^{"
 tail -1 "$work/client.log" | target/pymdoccbor/bin/python tests/clients/pymdoccbor/client.py
-"$habeas" audit --data "$data" | tail -1 | grep -qx balanced
+"$habeas" audit --data "$data" | tail -1 | grep -x balanced >/dev/null
 kill -TERM "$server"; wait "$server"; server=""
-"$habeas" audit --data "$data" | tail -1 | grep -qx balanced
+"$habeas" audit --data "$data" | tail -1 | grep -x balanced >/dev/null
 echo "ok   audit balanced, beside the server and after it"
