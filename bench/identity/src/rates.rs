@@ -15,7 +15,7 @@ use credential::verifier::{Network, Outcome, Question, RelyingParty, Verifier};
 use es256::{Signer, SigningKey};
 use jose::Jwk;
 use mdoc::DOC_TYPE;
-use mdoc::certificate::{Usage, verify_chain};
+use mdoc::certificate::{Usage, key_of_chain};
 use mdoc::issue::{StatusReference, Validity};
 use mdoc::present::{DeviceKey, Presented, present};
 use mdoc::transcript::{Handover, SessionTranscript};
@@ -260,8 +260,7 @@ fn verified(world: &World, format: &str, seconds: f64, threads: usize) -> Result
     let text = sdjwt::SdJwt::parse(&credential)?.present(&["age_over_60".into()], Some(binding))?;
     let expected = sdjwt::ExpectedBinding { aud: "verifier", nonce: "nonce", iat_window: 600 };
     let issuer = |header: &jose::Header, _: Option<&str>| {
-        let certified = verify_chain(header.x5c.first()?, &[root], Usage::DocumentSigner, jiff::Timestamp::now());
-        certified.ok().map(|certified| certified.key)
+        key_of_chain(&header.x5c, &[root], Usage::DocumentSigner, jiff::Timestamp::now())
     };
     let check = || sdjwt::verify(&text, issuer, Some(&expected), now());
     check()?;

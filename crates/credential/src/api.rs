@@ -10,17 +10,18 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use openid4vc::OAuthError;
 use openid4vc::credential::{CredentialRequest, NonceResponse, Notification, REQUEST_MAX_LEN};
 use openid4vc::metadata::{self, AuthorizationServerMetadata};
-use openid4vc::token::{AUTHORIZATION_CODE, AuthorizationRequest, PRE_AUTHORIZED_CODE, REFRESH_TOKEN, TokenRequest};
+use openid4vc::token::{
+    AUTHORIZATION_CODE, AuthorizationRequest, PRE_AUTHORIZED_CODE, PROOF_OF_KEY, REFRESH_TOKEN, TokenRequest,
+};
+use openid4vc::{OAuthError, parameter};
 use privacypass::batch;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::attributes::TYPE_PATH;
-use crate::grants::PROOF_OF_KEY;
 use crate::predicates::{DIRECTORY_PATH, NOT_ELIGIBLE};
 use crate::register::NewRelyingParty;
 use crate::status::{Form, REGISTER_TTL_SECONDS, TTL_SECONDS};
@@ -156,12 +157,8 @@ async fn consent_page(State(api): State<Api>, Query(query): Query<ConsentQuery>)
 }
 
 async fn consent(State(api): State<Api>, body: Bytes) -> Response {
-    let field = |name: &str| {
-        form_urlencoded::parse(&body)
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
-            .unwrap_or_default()
-    };
+    let form = String::from_utf8_lossy(&body);
+    let field = |name: &str| parameter(&form, name).unwrap_or_default();
     let (request_uri, tx_code) = (field("request_uri"), field("tx_code"));
     let (own, uri) = (api.clone(), request_uri.clone());
     let consented = tokio::task::spawn_blocking(move || own.credentials.consent(&uri, &tx_code, &own.issuer)).await;

@@ -8,9 +8,8 @@
 //! `object=issuer` in the token's URI, `issuer-iaca`, `issuer-document-signer.1`, `issuer-document-signer.2`, … What signs nothing that
 //! others rely on (the keys of rows and of access tokens) lies in files either way.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -411,13 +410,5 @@ pub(crate) fn unusable(error: impl ToString) -> IssuerError {
 
 /// Writes a file (mode 0600) so that a crash leaves it whole or not there.
 pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), IssuerError> {
-    let write = || {
-        let next = path.with_extension("new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&next, path)?;
-        File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()
-    };
-    write().map_err(unusable)
+    storage::keys::write_private(path, bytes).map_err(unusable)
 }

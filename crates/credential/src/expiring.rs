@@ -30,11 +30,6 @@ impl<K: Clone + Eq + Hash, V> Expiring<K, V> {
         Expiring { seconds, entries_max, inner: Mutex::new(inner) }
     }
 
-    /// How long entries are remembered, in seconds.
-    pub fn seconds(&self) -> u64 {
-        self.seconds
-    }
-
     /// Remembers a value. `false` when its key is there already: nothing changes then.
     ///
     /// # Errors

@@ -8,23 +8,20 @@
 //! Replayed DPoP proofs are refused for as long as this process remembers. What follows a restart can replay no more than a token
 //! request whose code or refresh token was used up.
 
-use aws_lc_rs::hmac;
-use jose::base64url;
 use openid4vc::dpop::{self, Proof};
 use openid4vc::token::{
-    AUTHORIZATION_CODE, AuthorizationRequest, PRE_AUTHORIZED_CODE, PushedResponse, REFRESH_TOKEN, TokenRequest,
-    TokenResponse, verifier_fits,
+    AUTHORIZATION_CODE, AuthorizationRequest, PRE_AUTHORIZED_CODE, PROOF_OF_KEY, PushedResponse, REFRESH_TOKEN,
+    TokenRequest, TokenResponse, verifier_fits,
 };
-use openid4vc::{CLOCK_SKEW_MAX, MessageError};
+use openid4vc::{CLOCK_SKEW_MAX, MessageError, with_parameters};
 use rusqlite::params;
 use sha2::{Digest, Sha256};
 
 use crate::expiring::Expiring;
+use crate::stamp::Stamps;
 use crate::store::{Grant, GrantBy};
 use crate::{Credentials, IssuerError, OfferError, random_id};
 
-/// The grant type for a device that has nothing but its key.
-pub const PROOF_OF_KEY: &str = "urn:habeas:oauth:grant-type:proof-of-key";
 /// How long an access token works: long enough for a batch and a look at what is owed on a bad network.
 const ACCESS_SECONDS: u64 = 600;
 /// How long a pushed request waits for the person, and a code for the wallet.
@@ -36,11 +33,10 @@ const REMEMBERED_MAX: usize = 200_000;
 const REQUEST_URI: &str = "urn:ietf:params:oauth:request_uri:";
 /// The longest code, of an offer or a refresh token, that is looked at.
 const CODE_MAX_LEN: usize = 256;
-const MAC_LEN: usize = 32;
 
 /// What the authorization server remembers for a short time.
 pub(crate) struct State {
-    token_key: hmac::Key,
+    tokens: Stamps,
     proofs: Expiring<(String, String), ()>,
     pushed: Expiring<String, AuthorizationRequest>,
     codes: Expiring<String, Consent>,
@@ -55,7 +51,7 @@ struct Consent {
 impl State {
     pub(crate) fn new(token_key: &[u8; 32]) -> Self {
         State {
-            token_key: hmac::Key::new(hmac::HMAC_SHA256, token_key),
+            tokens: Stamps::new(token_key),
             // A proof is taken from a clock that is behind to one that is ahead, both ends included.
             proofs: Expiring::new(2 * CLOCK_SKEW_MAX + 1, REMEMBERED_MAX),
             pushed: Expiring::new(PUSHED_SECONDS, REMEMBERED_MAX),
@@ -204,14 +200,9 @@ impl Credentials {
         self.inner.people.check_offer(&code, tx_code.as_deref())?;
         let request = self.inner.grants.pushed.take(request_uri, self.now()).ok_or_else(gone)?;
         let code = random_id();
-        let mut address = request.redirect_uri.clone();
-        address.push(if address.contains('?') { '&' } else { '?' });
-        let mut query = form_urlencoded::Serializer::new(String::new());
-        query.append_pair("code", &code).append_pair("iss", issuer);
-        if let Some(state) = &request.state {
-            query.append_pair("state", state);
-        }
-        address.push_str(&query.finish());
+        let state = request.state.as_deref().map(|state| ("state", state));
+        let parameters = [("code", code.as_str()), ("iss", issuer)].into_iter().chain(state);
+        let address = with_parameters(&request.redirect_uri, parameters);
         self.inner.grants.codes.insert(code, Consent { request, tx_code }, self.now())?;
         Ok(address)
     }
@@ -232,9 +223,9 @@ impl Credentials {
             .and_then(|header| header.strip_prefix("DPoP ").or(header.strip_prefix("dpop ")))
             .ok_or_else(|| refused("this needs an access token: Authorization: DPoP …"))?;
         let proof = self.dpop(proof, dpop::Request { method, uri, access_token: Some(token) })?;
-        let grant =
-            self.grant_of(token, &proof.jkt).ok_or_else(|| refused("the token is out of date, or of another key"))?;
-        let grant = self.inner.store.grant(GrantBy::Id(&grant))?;
+        let id = self.inner.grants.tokens.read(token, &proof.jkt, self.now());
+        let id = id.ok_or_else(|| refused("the token is out of date, or of another key"))?;
+        let grant = self.inner.store.grant(GrantBy::Id(&hex::encode(id)))?;
         grant
             .filter(|grant| grant.subject.is_some() && !grant.revoked)
             .ok_or_else(|| refused("this device was revoked: ask the desk for a new offer"))
@@ -259,22 +250,11 @@ impl Credentials {
         Ok(proof)
     }
 
-    /// An access token: the grant's id, when it ends, and a MAC over both and the key's thumbprint.
+    /// An access token: the grant's id and when it ends, bound to the key's thumbprint.
     fn access_token(&self, grant: &Grant) -> String {
-        let mut token = hex::decode(&grant.id).unwrap_or_default();
-        token.extend((self.now() + ACCESS_SECONDS).to_be_bytes());
-        let tag = hmac::sign(&self.inner.grants.token_key, &[&token, grant.jkt.as_bytes()].concat());
-        token.extend(tag.as_ref());
-        base64url::encode(token)
-    }
-
-    fn grant_of(&self, token: &str, jkt: &str) -> Option<String> {
-        let token = base64url::decode(token).ok().filter(|token| token.len() == 16 + 8 + MAC_LEN)?;
-        let (contents, tag) = token.split_at(16 + 8);
-        hmac::verify(&self.inner.grants.token_key, &[contents, jkt.as_bytes()].concat(), tag).ok()?;
-        let (id, until) = contents.split_at(16);
-        let until = u64::from_be_bytes(until.try_into().ok()?);
-        (self.now() < until).then(|| hex::encode(id))
+        let mut id = [0; 16];
+        hex::decode_to_slice(&grant.id, &mut id).expect("ids are made here");
+        self.inner.grants.tokens.make(id, self.now() + ACCESS_SECONDS, &grant.jkt)
     }
 }
 

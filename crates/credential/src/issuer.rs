@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 
-use aws_lc_rs::hmac;
 use es256::PublicKey;
 use jiff::{Span, Timestamp};
 use jose::{Jwk, base64url};
@@ -19,6 +18,7 @@ use statuslist::{Reference, Status};
 use crate::attributes::{AttributeValue, TYPE_PATH};
 use crate::certificates::Authority;
 use crate::expiring::Expiring;
+use crate::stamp::Stamps;
 use crate::store::{Batch, Grant};
 use crate::{Credentials, IssuerError, random_id, status};
 
@@ -33,34 +33,25 @@ const NONCES_MAX: usize = 200_000;
 /// The identifiers of the two configurations.
 pub const CONFIGURATIONS: [(&str, &str); 2] = [("org.habeas.id.mdoc", MSO_MDOC), ("org.habeas.id.sd-jwt", SD_JWT_VC)];
 
-/// Nonces: each is a time and a MAC, so that giving one out takes no memory; used ones are remembered until they are too old.
+/// Nonces: stamps, so that giving one out takes no memory; used ones are remembered until they are too old.
 pub(crate) struct Nonces {
-    key: hmac::Key,
+    stamps: Stamps,
     used: Expiring<String, ()>,
 }
 
 impl Nonces {
     /// Of this process: its key dies with it.
     pub(crate) fn new() -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &rand::random::<[u8; 32]>());
-        Nonces { key, used: Expiring::new(NONCE_SECONDS, NONCES_MAX) }
+        Nonces { stamps: Stamps::new(&rand::random()), used: Expiring::new(NONCE_SECONDS, NONCES_MAX) }
     }
 
     fn fresh(&self, now: u64) -> String {
-        let contents = [&rand::random::<[u8; 16]>()[..], &(now + NONCE_SECONDS).to_be_bytes()].concat();
-        let tag = hmac::sign(&self.key, &contents);
-        base64url::encode([&contents, tag.as_ref()].concat())
+        self.stamps.make(rand::random(), now + NONCE_SECONDS, "")
     }
 
     /// Whether a nonce is one of ours, in time, and not used before; it is used from now on.
     fn take(&self, nonce: &str, now: u64) -> Result<bool, IssuerError> {
-        let Some(bytes) = base64url::decode(nonce).ok().filter(|bytes| bytes.len() == 16 + 8 + 32) else {
-            return Ok(false);
-        };
-        let (contents, tag) = bytes.split_at(16 + 8);
-        let until = contents.last_chunk::<8>().map_or(0, |bytes| u64::from_be_bytes(*bytes));
-        let ours = hmac::verify(&self.key, contents, tag).is_ok() && now < until;
-        Ok(ours && self.used.insert(nonce.into(), (), now)?)
+        Ok(self.stamps.read(nonce, "", now).is_some() && self.used.insert(nonce.into(), (), now)?)
     }
 }
 

@@ -6,7 +6,7 @@
 //!
 //! In the order in which a credential lives: [`certificates`] (who signs, with keys in files or in a [`token`]) → [`grants`] (a device
 //! gets a token) → [`issuer`] (a batch) with [`attributes`] and [`status`] → [`predicates`] (tokens that nobody can tell whose they are)
-//! → [`register`] (who may ask) → [`verifier`] (asking). [`api`] speaks HTTP; [`store`] and [`expiring`] remember.
+//! → [`register`] (who may ask) → [`verifier`] (asking). [`api`] speaks HTTP; [`store`] and [`expiring`] remember, `stamp` need not.
 
 pub mod api;
 pub mod attributes;
@@ -17,6 +17,7 @@ pub mod issuer;
 pub mod metadata;
 pub mod predicates;
 pub mod register;
+mod stamp;
 pub mod status;
 pub mod store;
 pub mod token;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 use attributes::Attributes;
 use certificates::{Authority, Certificates};
+use predicates::Period;
 pub use storage::token_uri::TokenUri;
 use store::Store;
 
@@ -188,6 +190,11 @@ pub trait PublicRecord: Send + Sync {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> jiff::Timestamp;
+
+    /// Now, in seconds since 1970.
+    fn unix_now(&self) -> u64 {
+        u64::try_from(self.now().as_second()).unwrap_or(0)
+    }
 }
 
 /// The credential service; clones are handles to the same one.
@@ -241,7 +248,7 @@ impl Credentials {
         let token_key = storage::keys::read_or_make(&keys.join("tokens.key")).map_err(failed)?;
         let store = Store::open(folder, &row_key)?;
         let statuses = status::State::load(&store)?;
-        let predicates = predicates::State::load(&keys, &store, predicates::period_at(clock.now()))?;
+        let predicates = predicates::State::load(&keys, &store, Period::at(clock.now()))?;
         let grants = grants::State::new(&token_key);
         let nonces = issuer::Nonces::new();
         let inner = Inner { certificates, store, grants, nonces, statuses, predicates, people, record, clock };
@@ -269,7 +276,7 @@ impl Credentials {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.inner.clock.now().as_second()).unwrap_or(0)
+        self.inner.clock.unix_now()
     }
 }
 

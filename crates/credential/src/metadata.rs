@@ -9,7 +9,8 @@ use openid4vc::metadata::{
     BatchIssuance, ClaimMetadata, CredentialConfiguration, CredentialMetadata, Display, IssuerMetadata, ProofType,
     SIGNED_TYPE,
 };
-use serde_json::{Value, json};
+use sdjwt::{ClaimDisplay, Selective, TypeDisplay, TypeMetadata};
+use serde_json::json;
 
 use crate::attributes::{self, NAMES, TYPE_PATH};
 use crate::certificates::Authority;
@@ -45,17 +46,29 @@ impl Credentials {
     }
 
     /// The type metadata of the SD-JWT VC.
-    pub fn type_metadata(&self, issuer: &str) -> Value {
-        let claims: Vec<Value> = NAMES
-            .iter()
-            .map(|(name, label)| json!({"path": [name], "sd": "always", "display": [{"locale": "en", "label": label}]}))
-            .collect();
-        json!({
-            "vct": format!("{issuer}{TYPE_PATH}"), "name": "Habeas ID",
-            "description": "Who a person is, and which ages they have reached",
-            "display": [{"locale": "en", "name": "Habeas ID"}, {"locale": "es", "name": "Identidad Habeas"}],
-            "claims": claims,
-        })
+    pub fn type_metadata(&self, issuer: &str) -> TypeMetadata {
+        let claim = |(name, label): &(&str, &str)| sdjwt::ClaimMetadata {
+            path: (*name).into(),
+            display: vec![ClaimDisplay { locale: "en".into(), label: (*label).into(), description: None }],
+            mandatory: false,
+            sd: Selective::Always,
+            svg_id: None,
+        };
+        let called = |locale: &str, name: &str| TypeDisplay {
+            locale: locale.into(),
+            name: name.into(),
+            description: None,
+            rendering: None,
+        };
+        TypeMetadata {
+            vct: format!("{issuer}{TYPE_PATH}"),
+            name: Some("Habeas ID".into()),
+            description: Some("Who a person is, and which ages they have reached".into()),
+            extends: None,
+            extends_integrity: None,
+            display: vec![called("en", "Habeas ID"), called("es", "Identidad Habeas")],
+            claims: NAMES.iter().map(claim).collect(),
+        }
     }
 }
 

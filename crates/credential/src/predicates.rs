@@ -12,14 +12,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::Offset;
 use privacypass::directory::{Announced, Directory, DirectoryKey};
 use privacypass::issuer::IssuerKey;
 use privacypass::keys::PublicKey;
 use privacypass::messages::{TokenRequest, TokenResponse};
-use privacypass::predicate::{Period, Predicate};
+pub use privacypass::predicate::Period;
+use privacypass::predicate::Predicate;
 use rusqlite::{OptionalExtension, params};
 use sha2::{Digest, Sha256};
 
@@ -53,14 +53,6 @@ struct HeldKey {
 /// The predicates that there are: an age each.
 pub fn all() -> impl Iterator<Item = Predicate> {
     AGES.into_iter().map(|years| format!("age_over_{years}").parse().expect("a plain name"))
-}
-
-/// The month of a time, in UTC.
-pub fn period_at(time: Timestamp) -> Period {
-    let date = Offset::UTC.to_datetime(time).date();
-    let parts = (u16::try_from(date.year()).unwrap_or(0), u8::try_from(date.month()).unwrap_or(0));
-    // A clock that is off by a thousand years is in no month that a key is for.
-    Period::new(parts.0, parts.1).unwrap_or_else(|_| Period::new(1000, 1).expect("the first month"))
 }
 
 /// The first second of a month, Unix time.
@@ -249,7 +241,7 @@ impl Credentials {
     }
 
     pub(crate) fn period(&self) -> Period {
-        period_at(self.inner.clock.now())
+        Period::at(self.inner.clock.now())
     }
 }
 
@@ -347,10 +339,11 @@ const ISSUED: &str = "SELECT tokens FROM predicates_issued WHERE grant_id = ?1 A
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jiff::Timestamp;
 
     #[test]
     fn a_month_begins_and_ends_with_its_seconds_in_utc() {
-        let at = |text: &str| period_at(text.parse().unwrap()).to_string();
+        let at = |text: &str| Period::at(text.parse().unwrap()).to_string();
         assert_eq!(at("2026-11-30T23:59:59Z"), "2026-11");
         assert_eq!(at("2026-12-01T00:00:00Z"), "2026-12");
         assert_eq!(at("2026-12-01T00:30:00+01:00"), "2026-11");

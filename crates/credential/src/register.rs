@@ -194,7 +194,7 @@ fn registered_credentials(names: &[String], issuer: &str) -> Vec<RegisteredCrede
         of(MSO_MDOC, Meta { doctype_value: Some(mdoc::DOC_TYPE.into()), ..Meta::default() }),
         of(SD_JWT_VC, Meta { vct_values: Some(vec![format!("{issuer}{TYPE_PATH}")]), ..Meta::default() }),
     ];
-    let ages = names.iter().filter(|name| name.starts_with("age_over_"));
+    let ages = names.iter().filter(|name| attributes::age_named(name).is_some());
     credentials.extend(ages.map(|name| RegisteredCredential {
         format: PREDICATE.into(),
         meta: Meta { predicate: Some(name.clone()), ..Meta::default() },

@@ -50,7 +50,6 @@ struct List {
     signed: Option<Signed>,
 }
 
-#[derive(Clone)]
 struct Signed {
     at: u64,
     jwt: String,
@@ -86,9 +85,17 @@ impl List {
         self.statuses.set(place.into(), status)
     }
 
-    fn signed(&mut self, uri: &str, ttl: u64, certificates: &Certificates, now: u64) -> Result<Signed, IssuerError> {
+    /// The list signed, in a form.
+    fn signed(
+        &mut self,
+        form: Form,
+        uri: &str,
+        ttl: u64,
+        certificates: &Certificates,
+        now: u64,
+    ) -> Result<Vec<u8>, IssuerError> {
         if let Some(signed) = self.signed.as_ref().filter(|signed| now < signed.at + ttl) {
-            return Ok(signed.clone());
+            return Ok(signed.in_form(form));
         }
         let signer = certificates.signer(Authority::Issuer);
         let issuing = Issuing { uri, iat: now, exp: Some(now + VALID_SECONDS), ttl: Some(ttl) };
@@ -98,8 +105,7 @@ impl List {
             jwt: self.statuses.to_jwt(&issuing, &*signer.key, chain)?,
             cwt: self.statuses.to_cwt(&issuing, &*signer.key, chain)?,
         };
-        self.signed = Some(signed.clone());
-        Ok(signed)
+        Ok(self.signed.insert(signed).in_form(form))
     }
 }
 
@@ -188,8 +194,7 @@ impl Credentials {
         let mut lists = self.inner.statuses.lists.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(list) = lists.get_mut(number) else { return Ok(None) };
         let uri = list_uri(issuer, number as u32);
-        let signed = list.signed(&uri, TTL_SECONDS, &self.inner.certificates, self.now())?;
-        Ok(Some(signed.in_form(form)))
+        list.signed(form, &uri, TTL_SECONDS, &self.inner.certificates, self.now()).map(Some)
     }
 
     /// The register's list.
@@ -199,7 +204,7 @@ impl Credentials {
     pub fn register_status_list(&self, form: Form, issuer: &str) -> Result<Vec<u8>, IssuerError> {
         let mut list = self.inner.statuses.register.lock().unwrap_or_else(PoisonError::into_inner);
         let uri = format!("{issuer}{REGISTER_LIST_PATH}");
-        Ok(list.signed(&uri, REGISTER_TTL_SECONDS, &self.inner.certificates, self.now())?.in_form(form))
+        list.signed(form, &uri, REGISTER_TTL_SECONDS, &self.inner.certificates, self.now())
     }
 
     /// Suspends a device's credentials, or lifts a suspension. Gives how many credentials changed.
@@ -241,10 +246,10 @@ impl Credentials {
 }
 
 impl Signed {
-    fn in_form(self, form: Form) -> Vec<u8> {
+    fn in_form(&self, form: Form) -> Vec<u8> {
         match form {
-            Form::Jwt => self.jwt.into_bytes(),
-            Form::Cwt => self.cwt,
+            Form::Jwt => self.jwt.as_bytes().to_vec(),
+            Form::Cwt => self.cwt.clone(),
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use credential::attributes::Attributes;
-use credential::predicates::{TOKENS_MAX, period_at};
+use credential::predicates::TOKENS_MAX;
 use credential::register::NewRelyingParty;
 use credential::status::Form;
 use credential::store::Grant;
@@ -29,6 +29,7 @@ use privacypass::directory::{Directory, DirectoryKey};
 use privacypass::issuer::IssuerKey;
 use privacypass::keys::PublicKey;
 use privacypass::messages::{Token, TokenRequest};
+use privacypass::predicate::Period;
 use privacypass::showing::{Showing, VerifierChallenge};
 
 const ISSUER: &str = "https://issuer.example/credential";
@@ -110,7 +111,7 @@ impl Office {
         clock.set("2026-11-24T12:00:00Z");
         let (town, record) = (Arc::new(Town::default()), Arc::new(Record::default()));
         let credentials = open(folder.path(), &clock, &town, &record).unwrap();
-        assert_eq!(credentials.make_predicate_keys(period_at(clock.now())).unwrap(), 4);
+        assert_eq!(credentials.make_predicate_keys(Period::at(clock.now())).unwrap(), 4);
         Office { credentials, clock, town, record, folder }
     }
 
@@ -184,7 +185,7 @@ fn a_key_is_announced_before_it_is_used_and_kept() {
     assert_eq!((shown.len(), &shown), (4, &announced));
     // Opened again: the same keys, announced no second time.
     let again = office.again().unwrap();
-    assert_eq!(again.make_predicate_keys(period_at(office.clock.now())).unwrap(), 0);
+    assert_eq!(again.make_predicate_keys(Period::at(office.clock.now())).unwrap(), 0);
     assert_eq!(again.predicate_directory(ISSUER), directory);
     // What can't be announced is not used, and the next try goes on with it.
     office.record.is_full.store(true, Ordering::SeqCst);

@@ -217,8 +217,7 @@ fn verified(issued: &[String], root: &[u8], world: &World) -> usize {
 }
 
 fn base64url(text: &str) -> Option<Vec<u8>> {
-    use base64::Engine;
-    base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text).ok()
+    jose::base64url::decode(text).ok()
 }
 
 /// What an error about keys says.

@@ -12,7 +12,6 @@ use anyhow::{Context, Result, bail, ensure};
 use cashu::{Amount, Unit};
 use credential::register::NewRelyingParty;
 use credential::verifier::{self, Outcome, Question, SpentTokens};
-use es256::{Signer, SigningKey};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use mint::Options;
@@ -266,7 +265,7 @@ struct Clinic {
 
 fn open_clinic(admin: &Officer, services: &Services) -> Result<Clinic> {
     let issuer = services.issuer.as_ref().context("the demonstration has an issuer")?;
-    let new = NewRelyingParty {
+    let new = |key| NewRelyingParty {
         identifier: "NTRUT-DEMO0001".into(),
         name: "Demonstration clinic".into(),
         legal_name: "Demonstration clinic".into(),
@@ -278,7 +277,7 @@ fn open_clinic(admin: &Officer, services: &Services) -> Result<Clinic> {
         retention_days: 0,
         attributes: vec!["age_over_60".into()],
         privacy_policy: None,
-        key: jose::Jwk::from(*SigningKey::generate()?.public_key()),
+        key,
     };
     let verifier = relying_party::register(admin, &issuer.url, new)?.verifier(Some(SpentTokens::in_memory()))?;
     let serving = Serving::start(verifier.clone(), "demonstration", ([127, 0, 0, 1], 0).into(), None)?;

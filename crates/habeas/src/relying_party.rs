@@ -144,11 +144,10 @@ impl Network for Web {
     }
 }
 
-/// Registers a relying party with a fresh key.
-pub fn register(admin: &Officer, issuer: &str, new: NewRelyingParty) -> Result<RelyingPartyFile> {
+/// Registers a relying party with a fresh key, which `new` gets the public half of.
+pub fn register(admin: &Officer, issuer: &str, new: impl FnOnce(Jwk) -> NewRelyingParty) -> Result<RelyingPartyFile> {
     let key = SigningKey::generate()?;
-    let new = NewRelyingParty { key: Jwk::from(*key.public_key()), ..new };
-    let registered: Registered = admin.post("/credential/relying-parties", &new)?;
+    let registered: Registered = admin.post("/credential/relying-parties", &new(Jwk::from(*key.public_key())))?;
     let root = |path: &str| -> Result<String> { Ok(base64url::encode(http::get_bytes(&format!("{issuer}/{path}"))?)) };
     Ok(RelyingPartyFile {
         key: base64url::encode(&*key.secret()?),
@@ -179,11 +178,10 @@ pub fn relying_party(command: RelyingPartyCommand) -> Result<()> {
             }
             let data = DataFolder::existing(&data)?;
             let issuer = format!("{}/credential", data.server_file()?.url);
-            let placeholder = Jwk::from(*SigningKey::generate()?.public_key());
-            let new = NewRelyingParty {
+            let new = |key| NewRelyingParty {
                 legal_name: legal_name.unwrap_or_else(|| name.clone()),
                 purpose: purpose.iter().map(|text| localised(text)).collect(),
-                key: placeholder,
+                key,
                 identifier,
                 name,
                 legal_basis,

@@ -93,7 +93,7 @@ impl Services {
         let (place, key) = (data.service("credential"), data.issuer_key()?);
         let credentials = Credentials::open_with_key(&place, key.as_ref(), people, public_log, clock)?;
         // Those of this month, so that nobody finds none; the next month's are made beside the work.
-        credentials.make_predicate_keys(credential::predicates::period_at(jiff::Timestamp::now()))?;
+        credentials.make_predicate_keys(credential::predicates::Period::at(jiff::Timestamp::now()))?;
         let services = Services { log, treasury, mint, registry, credentials };
         if !services.registry.has_officers()? {
             let token = services.registry.add_officer("admin", Role::Administrator)?;

@@ -84,6 +84,12 @@ pub fn verify_chain(
     certified(&signer)
 }
 
+/// The key of a chain's first certificate (DER), if one of the roots issued it for this use and time: what a reader of a signed text with a
+/// chain in its header asks for.
+pub fn key_of_chain(chain: &[Vec<u8>], roots: &[impl AsRef<[u8]>], usage: Usage, now: Timestamp) -> Option<PublicKey> {
+    verify_chain(chain.first()?, roots, usage, now).ok().map(|certified| certified.key)
+}
+
 /// What a certificate says of itself.
 pub(crate) fn read(certificate: &[u8]) -> Result<Certified, MdocError> {
     certified(&parse(certificate)?)
@@ -150,17 +156,18 @@ pub(crate) fn leaf<'a>(sign1: &Sign1<'a>) -> Result<&'a [u8], MdocError> {
     }
 }
 
-/// A header with a chain, for [`leaf`].
+/// A header with a chain, for [`leaf`], and what the first certificate says of itself.
 ///
 /// # Errors
 /// When the chain is empty or its first certificate is not that of the key.
-pub(crate) fn header(chain: &[Vec<u8>], key: &PublicKey) -> Result<Vec<(Value, Value)>, MdocError> {
-    if read(chain.first().ok_or(MdocError::Certificate)?)?.key != *key {
+pub(crate) fn header(chain: &[Vec<u8>], key: &PublicKey) -> Result<(Vec<(Value, Value)>, Certified), MdocError> {
+    let certified = read(chain.first().ok_or(MdocError::Certificate)?)?;
+    if certified.key != *key {
         return Err(MdocError::Certificate);
     }
     let chain = match chain {
         [one] => Value::Bytes(one.clone()),
         several => Value::Array(several.iter().map(|der| Value::Bytes(der.clone())).collect()),
     };
-    Ok(vec![(Value::from(X5CHAIN), chain)])
+    Ok((vec![(Value::from(X5CHAIN), chain)], certified))
 }

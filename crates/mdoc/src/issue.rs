@@ -9,7 +9,7 @@ use rand::seq::SliceRandom;
 use rand::{CryptoRng, RngExt};
 use sha2::{Digest, Sha256};
 
-use crate::certificate::{self, header};
+use crate::certificate::header;
 use crate::security_object::{Authorizations, SecurityObject};
 use crate::{MdocError, Namespaces};
 use cose::{INPUT_MAX_LEN, encode, map, sign1, tagged};
@@ -72,7 +72,10 @@ impl Issuing<'_> {
     /// valid when it is signed, too long to be read), or the signer's key can't be used.
     pub fn issue(&self, rng: &mut impl CryptoRng) -> Result<Vec<u8>, MdocError> {
         self.check()?;
-        let chain = header(self.chain, self.signer.public_key())?;
+        let (chain, certificate) = header(self.chain, self.signer.public_key())?;
+        if !(certificate.valid.0..=certificate.valid.1).contains(&self.validity.signed.as_second()) {
+            return Err(MdocError::Issuing("the signer's certificate is not valid when it is signed"));
+        }
         let mut namespaces = Vec::with_capacity(self.namespaces.len());
         let mut digests = BTreeMap::new();
         for (namespace, elements) in self.namespaces {
@@ -122,10 +125,6 @@ impl Issuing<'_> {
         }
         if signed > from || from >= until {
             return Err(MdocError::Issuing("its times are out of order: signed, valid from, valid until"));
-        }
-        let certificate = certificate::read(self.chain.first().ok_or(MdocError::Certificate)?)?;
-        if !(certificate.valid.0..=certificate.valid.1).contains(&signed.as_second()) {
-            return Err(MdocError::Issuing("the signer's certificate is not valid when it is signed"));
         }
         Ok(())
     }

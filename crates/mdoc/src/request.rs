@@ -100,7 +100,7 @@ pub fn request(
         let items = tagged(items);
         let mut entries = vec![("itemsRequest", items.clone())];
         if let Some(reader) = reader {
-            let chain = header(reader.chain, reader.key.public_key())?;
+            let (chain, _) = header(reader.chain, reader.key.public_key())?;
             let signed = sign1(reader.key, &transcript.reader_authentication(&items), false, chain)?;
             entries.push(("readerAuth", signed));
         }

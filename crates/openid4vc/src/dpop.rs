@@ -98,7 +98,7 @@ pub fn verify(proof: &str, request: Request<'_>, now: u64) -> Result<Proof, Mess
     if claims.jti.is_empty() || claims.jti.len() > JTI_MAX_LEN {
         return Err(refused("its jti is empty or too long"));
     }
-    Ok(Proof { jkt: jose::base64url::encode(jwk.thumbprint()), key, jti: claims.jti, nonce: claims.nonce })
+    Ok(Proof { jkt: jwk.thumbprint_text(), key, jti: claims.jti, nonce: claims.nonce })
 }
 
 fn without_query(uri: &str) -> &str {

@@ -52,7 +52,14 @@ pub struct OAuthError {
     pub error_description: Option<String>,
 }
 
+/// An address with parameters added to its query, for whoever is sent on to it.
+pub fn with_parameters<'a>(address: &str, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish();
+    let mark = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{mark}{query}")
+}
+
 /// The value of a parameter of a query or form, percent-encoding taken off.
-pub(crate) fn parameter(query: &str, name: &str) -> Option<String> {
+pub fn parameter(query: &str, name: &str) -> Option<String> {
     form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }

@@ -11,6 +11,9 @@ pub const PRE_AUTHORIZED_CODE: &str = "urn:ietf:params:oauth:grant-type:pre-auth
 pub const AUTHORIZATION_CODE: &str = "authorization_code";
 /// A refresh token.
 pub const REFRESH_TOKEN: &str = "refresh_token";
+/// Nothing but the device's key, which DPoP proves: an extension grant of ours (RFC 6749 section 4.5), for a wallet that was made again
+/// from its words, or whose last answer was lost.
+pub const PROOF_OF_KEY: &str = "urn:habeas:oauth:grant-type:proof-of-key";
 /// Shortest and longest PKCE verifier (RFC 7636 section 4.1).
 const VERIFIER_LEN: std::ops::RangeInclusive<usize> = 43..=128;
 

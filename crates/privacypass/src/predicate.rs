@@ -4,6 +4,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::Timestamp;
+use jiff::tz::Offset;
+
 use crate::Error;
 
 /// Longest name of a predicate: a line of a register shows it whole.
@@ -59,6 +62,20 @@ impl Period {
         } else {
             Err(Error::Malformed("month"))
         }
+    }
+
+    /// The month of a time, in UTC.
+    pub fn at(time: Timestamp) -> Self {
+        let date = Offset::UTC.to_datetime(time).date();
+        let parts = (u16::try_from(date.year()).unwrap_or(0), u8::try_from(date.month()).unwrap_or(0));
+        // A clock that is off by a thousand years is in no month that a key is for.
+        Period::new(parts.0, parts.1).unwrap_or(Period { year: 1000, month: 1 })
+    }
+
+    /// Whether relying parties take tokens of this month in another: of the same and of the last, so that a wallet need not fetch new
+    /// ones in the first minute of a month.
+    pub fn is_taken_in(self, now: Period) -> bool {
+        self == now || self == now.previous()
     }
 
     /// The month after this one. After the last month that has a name there is none, and it stays.

@@ -40,6 +40,22 @@ pub fn read_private(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(secret)
 }
 
+/// Writes a file (mode 0600), in place of one that is there: a crash leaves the old one or the new one, whole.
+///
+/// # Errors
+/// When it can't be written.
+pub fn write_private(path: &Path, contents: &[u8]) -> io::Result<()> {
+    // Added, not exchanged: two files that differ in their endings have two drafts.
+    let mut next = path.as_os_str().to_owned();
+    next.push(".new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
+    file.write_all(contents)?;
+    file.sync_all()?;
+    fs::rename(&next, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
+}
+
 /// Reads the key in a file (mode 0600), or makes a random one where there is no file.
 ///
 /// The file comes into being whole: a crash leaves either no key or this one.
@@ -56,12 +72,7 @@ pub fn read_or_make(path: &Path) -> io::Result<Zeroizing<[u8; 32]>> {
         })?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             aws_lc_rs::rand::fill(&mut *key).map_err(|_| io::Error::other("no randomness"))?;
-            let next = path.with_extension("new");
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
-            file.write_all(Zeroizing::new(hex::encode(*key)).as_bytes())?;
-            file.sync_all()?;
-            fs::rename(&next, path)?;
-            File::open(path.parent().unwrap_or(Path::new(".")))?.sync_all()?;
+            write_private(path, Zeroizing::new(hex::encode(*key)).as_bytes())?;
         }
         Err(error) => return Err(error),
     }

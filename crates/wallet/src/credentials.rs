@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use es256::{Signer, SigningKey};
 use jiff::Timestamp;
-use mdoc::certificate::{Usage, verify_chain};
+use mdoc::certificate::{Usage, key_of_chain};
 use openid4vc::credential::{
     CredentialRequest, CredentialResponse, NonceResponse, Notification, NotificationEvent, Proofs,
 };
@@ -316,9 +316,7 @@ fn read_mdoc(credential: &str, root: &[u8]) -> Result<Read, WalletError> {
 
 fn read_sd_jwt(credential: &str, root: &[u8]) -> Result<Read, WalletError> {
     let issuer = |header: &jose::Header, _: Option<&str>| {
-        verify_chain(header.x5c.first()?, &[root], Usage::DocumentSigner, Timestamp::now())
-            .ok()
-            .map(|certified| certified.key)
+        key_of_chain(&header.x5c, &[root], Usage::DocumentSigner, Timestamp::now())
     };
     let verified = sdjwt::verify(credential, issuer, None, unix_now())?;
     let claim = |path: sdjwt::ClaimPath| {

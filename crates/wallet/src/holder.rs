@@ -11,7 +11,7 @@ use openid4vc::MessageError;
 use openid4vc::dpop;
 use openid4vc::metadata::{AUTHORIZATION_SERVER_PATH, AuthorizationServerMetadata, well_known};
 use openid4vc::offer::{CredentialOffer, OfferLink};
-use openid4vc::token::{PRE_AUTHORIZED_CODE, TokenRequest, TokenResponse};
+use openid4vc::token::{PRE_AUTHORIZED_CODE, PROOF_OF_KEY, TokenRequest, TokenResponse};
 use rand::RngExt;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -21,8 +21,6 @@ use crate::http::{self, Body};
 use crate::state::{Issuer, Services};
 use crate::{DecodeError, Wallet, WalletError, unix_now};
 
-/// The grant type for a wallet that has nothing but its key.
-const PROOF_OF_KEY: &str = "urn:habeas:oauth:grant-type:proof-of-key";
 /// The parameter of an offer's link that carries what a Habeas wallet needs besides; others pass it by.
 const PARAMETER: &str = "&habeas=";
 /// A token that has less left, in seconds, is not used any more: the request has to arrive, too.

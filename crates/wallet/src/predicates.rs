@@ -11,7 +11,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use es256::{Signer, SigningKey};
 use jiff::Timestamp;
-use jiff::tz::Offset;
 use openid4vc::request::RequestObject;
 use privacypass::batch;
 use privacypass::challenge::TokenChallenge;
@@ -88,12 +87,9 @@ impl From<privacypass::Error> for WalletError {
     }
 }
 
-/// This month, in UTC.
+/// This month.
 fn month() -> Period {
-    let date = Offset::UTC.to_datetime(Timestamp::now()).date();
-    let parts = (u16::try_from(date.year()).unwrap_or(0), u8::try_from(date.month()).unwrap_or(0));
-    // A clock that is off by a thousand years is in no month that a key is for.
-    Period::new(parts.0, parts.1).unwrap_or_else(|_| Period::new(1000, 1).expect("the first month"))
+    Period::at(Timestamp::now())
 }
 
 impl Wallet {
@@ -281,7 +277,7 @@ impl Wallet {
 impl TokenBatch {
     /// Whether relying parties take its tokens: those of this month and of the last.
     fn is_taken(&self, now: Period) -> bool {
-        self.period.parse().is_ok_and(|period: Period| period == now || period == now.previous())
+        self.period.parse().is_ok_and(|period: Period| period.is_taken_in(now))
     }
 }
 

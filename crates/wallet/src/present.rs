@@ -6,7 +6,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jiff::Timestamp;
-use mdoc::certificate::{Certified, Usage, verify_chain};
+use mdoc::certificate::{Certified, Usage, key_of_chain, verify_chain};
 use mdoc::present::{DeviceKey, Presented, present};
 use mdoc::transcript::{Handover, SessionTranscript};
 use openid4vc::dcql::{ClaimQuery, CredentialQuery, PREDICATE, Query};
@@ -238,9 +238,7 @@ impl Wallet {
         let (root, now) = (self.root(RootOf::Issuer)?, Timestamp::now());
         let list = http::get_as(&place.uri, "application/statuslist+jwt")?;
         let list = String::from_utf8(list).map_err(|_| refused("the register's list is no text"))?;
-        let signer = |chain: &[Vec<u8>]| {
-            verify_chain(chain.first()?, &[&root], Usage::DocumentSigner, now).ok().map(|certified| certified.key)
-        };
+        let signer = |chain: &[Vec<u8>]| key_of_chain(chain, &[&root], Usage::DocumentSigner, now);
         let list = statuslist::verify_jwt(&list, &place.uri, signer, unix_now())
             .map_err(|error| WalletError::Presentation { detail: error.to_string() })?;
         if list.status(&place) == Ok(Status::Valid) {

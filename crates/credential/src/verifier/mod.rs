@@ -10,10 +10,9 @@ mod predicates;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use es256::{AgreementKey, PublicKey, Signer};
-use jiff::Timestamp;
+use es256::{AgreementKey, Signer};
 use jose::Jwk;
-use mdoc::certificate::{Usage, verify_chain};
+use mdoc::certificate::{Usage, key_of_chain, verify_chain};
 use mdoc::transcript::{Handover, SessionTranscript};
 use mdoc::verify::to_json;
 use openid4vc::dcql::{ClaimQuery, CredentialQuery, CredentialSet, PREDICATE, Query};
@@ -23,7 +22,8 @@ use openid4vc::request::{
     formats_supported, link,
 };
 use openid4vc::response::{self, Answer, Received, Reply};
-use openid4vc::{CLOCK_SKEW_MAX, MSO_MDOC, MessageError, SD_JWT_VC};
+use openid4vc::{CLOCK_SKEW_MAX, MSO_MDOC, MessageError, SD_JWT_VC, with_parameters};
+use privacypass::predicate::Period;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use statuslist::{Reference, Status};
@@ -31,7 +31,6 @@ use statuslist::{Reference, Status};
 pub use predicates::{Predicates, SpentTokens};
 
 use crate::expiring::{Expiring, Full};
-use crate::predicates::period_at;
 use crate::status::{Form, REGISTER_TTL_SECONDS};
 use crate::{Clock, random_id};
 
@@ -226,9 +225,8 @@ impl Verifier {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, VerifierError> {
         let now = clock.now();
-        let trusted = |chain: &[Vec<u8>]| certified(chain.first()?, &party.register_root, now);
-        let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-        let registration = Registration::verify(&party.registration_certificate, trusted, seconds)?;
+        let trusted = |chain: &[Vec<u8>]| key_of_chain(chain, &[&party.register_root], Usage::Reader, now);
+        let registration = Registration::verify(&party.registration_certificate, trusted, clock.unix_now())?;
         let own = verify_chain(&party.certificate, &[&party.register_root], Usage::Reader, now).ok();
         let own = own.filter(|own| own.key == *party.key.public_key()).ok_or(MessageError {
             what: "the access certificate",
@@ -289,10 +287,8 @@ impl Verifier {
                 encrypted_response_enc_values_supported: vec!["A256GCM".into(), "A128GCM".into()],
                 vp_formats_supported: formats_supported(),
             },
-            verifier_info: vec![VerifierInfo {
-                format: REGISTRATION_FORMAT.into(),
-                data: json!(self.inner.party.registration_certificate),
-            }],
+            // Added when the request is fetched, so that no question that is open holds a copy.
+            verifier_info: Vec::new(),
             wallet_nonce: None,
             iat: now,
             exp: Some(now + SESSION_SECONDS),
@@ -321,6 +317,8 @@ impl Verifier {
         let (mut request, query) =
             self.with_session(request_id, |session| (session.request.clone(), session.query.clone()))?;
         request.wallet_nonce = wallet.wallet_nonce;
+        let registration = json!(self.inner.party.registration_certificate);
+        request.verifier_info = vec![VerifierInfo { format: REGISTRATION_FORMAT.into(), data: registration }];
         if !wallet.formats.iter().any(|format| format == PREDICATE) {
             let known = query.without_format(PREDICATE);
             request.dcql_query = serde_json::to_value(known).expect("a query is plain data");
@@ -352,10 +350,9 @@ impl Verifier {
             // Whoever was refused is not sent on, so nobody would have the code.
             let code = session.redirect_uri.as_ref().filter(|_| verified.is_ok()).map(|_| random_id());
             session.response_code.clone_from(&code);
-            let redirect_uri = session.redirect_uri.as_ref().zip(code).map(|(address, code)| {
-                let mark = if address.contains('?') { '&' } else { '?' };
-                format!("{address}{mark}response_code={code}")
-            });
+            let redirect_uri = session.redirect_uri.as_ref().zip(code);
+            let redirect_uri =
+                redirect_uri.map(|(address, code)| with_parameters(address, [("response_code", code.as_str())]));
             (session.webhook.clone(), redirect_uri)
         });
         let (webhook, redirect_uri) = told.ok_or(VerifierError::Unknown)?;
@@ -403,7 +400,7 @@ impl Verifier {
             return Err(refused("something that was asked for is missing, or something else was sent"));
         }
         let thumbprint = Jwk::from(*key.public_key()).thumbprint();
-        let month = period_at(self.inner.clock.now());
+        let month = Period::at(self.inner.clock.now());
         let (mut shown, mut spent) = (BTreeMap::new(), Vec::new());
         for (id, presentations) in &answer.vp_token {
             let credential = query.credential(id).ok_or_else(|| refused("something else was sent"))?;
@@ -479,10 +476,9 @@ impl Verifier {
     ) -> Result<Map<String, Value>, VerifierError> {
         let refused = |error: &dyn ToString| VerifierError::Presentation(error.to_string());
         let now = self.inner.clock.now();
-        let issuer = |header: &jose::Header, _: Option<&str>| {
-            let roots = &self.inner.party.issuer_roots;
-            verify_chain(header.x5c.first()?, roots, Usage::DocumentSigner, now).ok().map(|certified| certified.key)
-        };
+        let roots = &self.inner.party.issuer_roots;
+        let issuer =
+            |header: &jose::Header, _: Option<&str>| key_of_chain(&header.x5c, roots, Usage::DocumentSigner, now);
         let binding =
             sdjwt::ExpectedBinding { aud: &request.client_id, nonce: &request.nonce, iat_window: CLOCK_SKEW_MAX };
         let verified =
@@ -530,11 +526,8 @@ impl Verifier {
             return Ok(list);
         }
         let token = self.inner.network.status_list(uri, form).map_err(VerifierError::Status)?;
-        let trusted = |chain: &[Vec<u8>]| {
-            let roots = &self.inner.party.issuer_roots;
-            let certified = verify_chain(chain.first()?, roots, Usage::DocumentSigner, self.inner.clock.now());
-            certified.ok().map(|certified| certified.key)
-        };
+        let (roots, at) = (&self.inner.party.issuer_roots, self.inner.clock.now());
+        let trusted = |chain: &[Vec<u8>]| key_of_chain(chain, roots, Usage::DocumentSigner, at);
         let failed = |error: statuslist::StatusListError| VerifierError::Status(error.to_string());
         let read = match form {
             Form::Jwt => {
@@ -601,7 +594,7 @@ impl Verifier {
 
     /// Whether an anonymous predicate can be verified here, now.
     fn takes(&self, predicate: &str) -> bool {
-        let month = period_at(self.inner.clock.now());
+        let month = Period::at(self.inner.clock.now());
         let is_ready =
             |taking: &predicates::Taking| taking.is_ready(predicate, &*self.inner.network, self.now(), month);
         self.inner.predicates.as_ref().is_some_and(is_ready)
@@ -614,11 +607,6 @@ impl Verifier {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.inner.clock.now().as_second()).unwrap_or(0)
+        self.inner.clock.unix_now()
     }
-}
-
-/// The key of a certificate that the register issued.
-fn certified(certificate: &[u8], root: &[u8], now: Timestamp) -> Option<PublicKey> {
-    verify_chain(certificate, &[root], Usage::Reader, now).ok().map(|certified| certified.key)
 }

@@ -74,11 +74,6 @@ pub(super) struct Spent {
     id: TokenId,
 }
 
-/// Whether tokens of a month are taken.
-fn is_taken(period: Period, now: Period) -> bool {
-    period == now || period == now.previous()
-}
-
 impl Taking {
     pub(super) fn new(predicates: Predicates) -> Result<Self, VerifierError> {
         let issuer = predicates.issuer.trim_end_matches('/');
@@ -159,7 +154,7 @@ impl Taking {
         if asked.meta.predicate.as_deref() != Some(kept.predicate.as_str()) {
             return Err(refused(&"the token says something else than was asked"));
         }
-        if !is_taken(kept.period, month) {
+        if !kept.period.is_taken_in(month) {
             return Err(refused(&"the token is of another month: its time is over, or has not come"));
         }
         let challenge = VerifierChallenge::new(&request.client_id, &request.nonce, &request.response_uri);
@@ -315,16 +310,9 @@ fn line(period: Period, id: &TokenId) -> String {
 
 /// Replaces the file as a whole, durably, and gives it open at its end.
 fn rewrite(path: &Path, months: &BTreeMap<Period, HashSet<TokenId>>) -> io::Result<File> {
-    let mut next = path.as_os_str().to_owned();
-    next.push(".next");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&next)?;
     let lines: String = months.iter().flat_map(|(period, ids)| ids.iter().map(|id| line(*period, id))).collect();
-    file.write_all(lines.as_bytes())?;
-    file.sync_data()?;
-    fs::rename(&next, path)?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
-    Ok(file)
+    storage::keys::write_private(path, lines.as_bytes())?;
+    OpenOptions::new().append(true).open(path)
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 
 use std::sync::atomic::Ordering;
 
-use credential::grants::PROOF_OF_KEY;
 use openid4vc::credential::{CredentialRequest, Proofs};
 use openid4vc::dpop;
 use openid4vc::token::{
-    AUTHORIZATION_CODE, AuthorizationRequest, REFRESH_TOKEN, TokenRequest, TokenResponse, code_challenge,
+    AUTHORIZATION_CODE, AuthorizationRequest, PROOF_OF_KEY, REFRESH_TOKEN, TokenRequest, TokenResponse, code_challenge,
 };
 use openid4vc::{MSO_MDOC, SD_JWT_VC};
 
