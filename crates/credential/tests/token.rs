@@ -7,8 +7,7 @@ mod softhsm;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -28,11 +27,9 @@ use mdoc::certificate::{Usage, verify_chain};
 use openid4vc::credential::{CredentialRequest, Proofs};
 use openid4vc::token::{PRE_AUTHORIZED_CODE, TokenRequest};
 use openid4vc::{dpop, proof};
-use softhsm::{PIN, SoftHsm};
+use softhsm::PIN;
 use storage::token::Token;
 
-/// Where the child finds its files.
-const FOLDER: &str = "HABEAS_TEST_FOLDER";
 /// 1 December 2026.
 const NOW: i64 = 1_796_083_200;
 const DAY: i64 = 86_400;
@@ -41,28 +38,9 @@ const ISSUER: &str = "https://issuer.example";
 const P256: &[u8] = &[0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
 const P384: &[u8] = &[0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
 
-/// Runs `body` in a child of this test, with a token `habeas`: it is given a fresh folder and the URI of the key `issuer`.
+/// Runs `body` in a child of this test: it is given a fresh folder and the URI of the key `issuer` in a token.
 fn with_token(test: &str, body: impl FnOnce(&Path, &TokenUri)) {
-    if let Ok(folder) = std::env::var(FOLDER) {
-        let folder = PathBuf::from(folder);
-        let uri = fs::read_to_string(folder.join("uri")).unwrap();
-        return body(&folder, &uri.parse().unwrap());
-    }
-    let Some(softhsm) = SoftHsm::new() else { return };
-    softhsm.make_token("habeas");
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("uri"), softhsm.uri("habeas", "issuer")).unwrap();
-    std::os::unix::fs::symlink(softhsm.tokens(), folder.path().join("tokens")).unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .envs(softhsm.environment())
-        .env(FOLDER, folder.path())
-        .output()
-        .unwrap();
-    let said = [child.stdout, child.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(child.status.success() && said.contains("1 passed"), "{said}");
-    assert!(!said.contains(PIN), "the PIN was said: {said}");
+    softhsm::with_token(test, "issuer", |folder, uri| body(folder, &uri.parse().unwrap()));
 }
 
 /// Works with the token as another program would. Ends whatever session this process has with the module.
@@ -234,18 +212,6 @@ fn says(told: &str, parts: &[&str]) {
     assert!(!told.contains(PIN), "{told}");
 }
 
-/// The token is pulled out, and put back by what this gives.
-fn pull_token(folder: &Path) -> impl FnOnce() {
-    let tokens = fs::canonicalize(folder.join("tokens")).unwrap();
-    let away = tokens.with_file_name("away");
-    fs::rename(&tokens, &away).unwrap();
-    fs::create_dir(&tokens).unwrap();
-    move || {
-        fs::remove_dir(&tokens).unwrap();
-        fs::rename(&away, &tokens).unwrap();
-    }
-}
-
 #[test]
 fn credentials_that_a_token_signed_verify_and_a_new_quarter_has_a_new_key() {
     with_token("credentials_that_a_token_signed_verify_and_a_new_quarter_has_a_new_key", |folder, uri| {
@@ -369,7 +335,7 @@ fn a_token_that_is_away_stops_signing_and_back_it_goes_on() {
         let credentials = open(folder, Some(uri), &world).unwrap();
         let root = credentials.issuer_root().to_vec();
         assert_eq!(verified(&issue(&credentials, &world).unwrap(), &root, &world), 2);
-        let put_back = pull_token(folder);
+        let put_back = softhsm::pull(&folder.join("tokens"));
         for _ in 0..2 {
             assert!(issue(&credentials, &world).is_err(), "signed without a token");
         }

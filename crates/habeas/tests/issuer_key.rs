@@ -60,12 +60,9 @@ fn a_wallet_gets_cards_that_a_token_signed() {
     let other = softhsm.uri("habeas", "other");
     refused(up(&softhsm, &data, &["--issuer-key", &other]), &["has other keys", "'issuer-…' in the token 'habeas'"]);
     // The token away: a sentence, and no key in its place.
-    let away = softhsm.tokens().with_file_name("away");
-    fs::rename(softhsm.tokens(), &away).unwrap();
-    fs::create_dir(softhsm.tokens()).unwrap();
+    let put_back = softhsm::pull(&softhsm.tokens());
     refused(up(&softhsm, &data, &[]), &["the issuer's keys can't be used", "the token 'habeas' is not there"]);
-    fs::remove_dir(softhsm.tokens()).unwrap();
-    fs::rename(&away, softhsm.tokens()).unwrap();
+    put_back();
     assert_eq!(on_disk().len(), 4);
     up(&softhsm, &data, &[]).unwrap_or_else(|told| panic!("{told}")).stop();
 }

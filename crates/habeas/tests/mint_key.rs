@@ -204,12 +204,9 @@ fn a_mint_lives_with_its_seed_in_a_token() {
     fs::set_permissions(&other_pin, fs::Permissions::from_mode(0o644)).unwrap();
     place.bad_up(&data, &[], &["the PIN is not used", "other-pin", "0644", "chmod 600"]);
     fs::set_permissions(&other_pin, fs::Permissions::from_mode(0o600)).unwrap();
-    let away = softhsm.tokens().with_file_name("away");
-    fs::rename(softhsm.tokens(), &away).unwrap();
-    fs::create_dir(softhsm.tokens()).unwrap();
+    let put_back = softhsm::pull(&softhsm.tokens());
     place.bad_up(&data, &[], &["the token 'habeas' is not there", "plug it in"]);
-    fs::remove_dir(softhsm.tokens()).unwrap();
-    fs::rename(&away, softhsm.tokens()).unwrap();
+    put_back();
     fs::remove_file(&other_pin).unwrap();
     place.bad_up(&data, &[], &["the PIN can't be read", "other-pin"]);
     // After all that it starts as ever.

@@ -9,7 +9,6 @@ mod world;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -23,35 +22,15 @@ use mint::keysets::{KeysetRecord, MintSeed, Quarter, SigningKeyset};
 use mint::{
     Clock, KeysetLog, Mint, MintError, Options, PublishedClosing, PublishedKeyset, SettlementDirectory, TokenUri,
 };
-use softhsm::{PIN, SoftHsm};
+use softhsm::PIN;
 use world::{Holder, NOW, usd};
 
 /// The seed that is both in a file and in a token.
 const SEED: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
-/// Where the child finds its files.
-const FOLDER: &str = "HABEAS_TEST_FOLDER";
 
-/// Runs `body` in a child of this test, with a token `habeas`: it is given a fresh folder and the URI of the key `mint`.
-fn with_token(test: &str, body: impl FnOnce(&Path, &str)) {
-    if let Ok(folder) = std::env::var(FOLDER) {
-        let folder = PathBuf::from(folder);
-        return body(&folder, &fs::read_to_string(folder.join("uri")).unwrap());
-    }
-    let Some(softhsm) = SoftHsm::new() else { return };
-    softhsm.make_token("habeas");
-    let folder = tempfile::tempdir().unwrap();
-    fs::write(folder.path().join("uri"), softhsm.uri("habeas", "mint")).unwrap();
-    std::os::unix::fs::symlink(softhsm.tokens(), folder.path().join("tokens")).unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .envs(softhsm.environment())
-        .env(FOLDER, folder.path())
-        .output()
-        .unwrap();
-    let said = [child.stdout, child.stderr].concat();
-    let said = String::from_utf8_lossy(&said);
-    assert!(child.status.success() && said.contains("1 passed"), "{said}");
-    assert!(!said.contains(PIN), "the PIN was said: {said}");
+/// Runs `body` in a child of this test: it is given a fresh folder and the URI of the key `mint` in a token.
+fn with_token(test: &str, body: impl FnOnce(&Path, &TokenUri)) {
+    softhsm::with_token(test, "mint", |folder, uri| body(folder, &uri.parse().unwrap()));
 }
 
 /// Puts a secret into the token, as another program would.
@@ -163,9 +142,8 @@ fn record() -> KeysetRecord {
 #[test]
 fn a_token_derives_what_a_file_of_the_same_bytes_does() {
     with_token("a_token_derives_what_a_file_of_the_same_bytes_does", |folder, uri| {
-        let uri: TokenUri = uri.parse().unwrap();
-        import(&uri, &SEED, &[]);
-        let (file, token) = (file_seed(folder, &SEED), MintSeed::in_token(&uri).unwrap());
+        import(uri, &SEED, &[]);
+        let (file, token) = (file_seed(folder, &SEED), MintSeed::in_token(uri).unwrap());
         assert_eq!(file.fingerprint(), token.fingerprint());
         for context in [&[][..], &[&b"a"[..]], &[b"", b"bc"]] {
             assert_eq!(file.derive("p", context).unwrap(), token.derive("p", context).unwrap());
@@ -184,7 +162,6 @@ fn a_token_derives_what_a_file_of_the_same_bytes_does() {
 #[test]
 fn a_mint_moves_from_a_file_to_a_token_and_its_money_goes_on() {
     with_token("a_mint_moves_from_a_file_to_a_token_and_its_money_goes_on", |folder, uri| {
-        let uri: TokenUri = uri.parse().unwrap();
         let (place, world) = (folder.join("mint"), announced());
         let mint = open(&place, &world, None).unwrap();
         let mut holder = Holder::new(&mint, 1);
@@ -194,11 +171,11 @@ fn a_mint_moves_from_a_file_to_a_token_and_its_money_goes_on() {
         drop(mint);
         let text = fs::read_to_string(place.join("mint.seed")).unwrap();
         let seed = hex::decode(text.trim()).unwrap();
-        import(&uri, &seed, &[]);
+        import(uri, &seed, &[]);
         // While the seed lies on the disk, a token keeps nothing.
-        says(&refused(open(&place, &world, Some(&uri))), &["mint.seed", "take it away"]);
+        says(&refused(open(&place, &world, Some(uri))), &["mint.seed", "take it away"]);
         fs::rename(place.join("mint.seed"), folder.join("away")).unwrap();
-        let mint = open(&place, &world, Some(&uri)).unwrap();
+        let mint = open(&place, &world, Some(uri)).unwrap();
         assert_eq!(mint.keys(None).unwrap(), keys);
         let (first, outputs) = holder.outputs(&[4, 8]);
         let fresh = holder.unblind(first, &mint.swap(&SwapRequest { inputs: tokens, outputs }).unwrap());
@@ -240,16 +217,12 @@ fn holds(text: &[u8], secret: &[u8]) -> bool {
 #[test]
 fn a_token_that_is_away_stops_new_keysets_alone_and_none_is_announced() {
     with_token("a_token_that_is_away_stops_new_keysets_alone_and_none_is_announced", |folder, uri| {
-        let uri: TokenUri = uri.parse().unwrap();
-        MintSeed::make_in_token(&uri).unwrap();
+        MintSeed::make_in_token(uri).unwrap();
         let world = announced();
-        let mint = open(&folder.join("mint"), &world, Some(&uri)).unwrap();
+        let mint = open(&folder.join("mint"), &world, Some(uri)).unwrap();
         let mut holder = Holder::new(&mint, 1);
         let tokens = holder.collect(&mint, "q-1", &[8]);
-        let tokens_folder = fs::canonicalize(folder.join("tokens")).unwrap();
-        let away = tokens_folder.with_file_name("away");
-        fs::rename(&tokens_folder, &away).unwrap();
-        fs::create_dir(&tokens_folder).unwrap();
+        let put_back = softhsm::pull(&folder.join("tokens"));
         // This quarter's keys are in memory.
         let (first, outputs) = holder.outputs(&[8]);
         let tokens = holder.unblind(first, &mint.swap(&SwapRequest { inputs: tokens, outputs }).unwrap());
@@ -263,8 +236,7 @@ fn a_token_that_is_away_stops_new_keysets_alone_and_none_is_announced() {
         assert_eq!((world.keysets.load(Ordering::SeqCst), mint.units().len()), (1, 1), "nothing is half done");
         assert!(mint.keys(None).unwrap().is_empty());
         // It comes back, and the mint goes on without a restart.
-        fs::remove_dir(&tokens_folder).unwrap();
-        fs::rename(&away, &tokens_folder).unwrap();
+        put_back();
         mint.ensure_keyset(&usd()).unwrap();
         assert_eq!((world.keysets.load(Ordering::SeqCst), mint.keysets().unwrap().len()), (2, 2));
         let mut next = Holder::new(&mint, 2);
@@ -278,8 +250,7 @@ fn a_token_that_is_away_stops_new_keysets_alone_and_none_is_announced() {
 #[test]
 fn a_list_of_known_keysets_does_not_ask_the_token() {
     with_token("a_list_of_known_keysets_does_not_ask_the_token", |folder, uri| {
-        let uri: TokenUri = uri.parse().unwrap();
-        MintSeed::make_in_token(&uri).unwrap();
+        MintSeed::make_in_token(uri).unwrap();
         let (place, world) = (world::Place::postgres(), announced());
         let options = Options { key: Some(uri.clone()), postgres: place.database(), ..Options::default() };
         let mint = open_with(&folder.join("one"), &world, options.clone()).unwrap();
@@ -302,12 +273,11 @@ fn a_list_of_known_keysets_does_not_ask_the_token() {
 #[test]
 fn a_wrong_pin_is_shown_once_and_never_said() {
     with_token("a_wrong_pin_is_shown_once_and_never_said", |folder, uri| {
-        let uri: TokenUri = uri.parse().unwrap();
-        let seed = MintSeed::make_in_token(&uri).unwrap();
+        let seed = MintSeed::make_in_token(uri).unwrap();
         let (pin, right) = (uri.pin_source(), fs::read(uri.pin_source()).unwrap());
         let told = |change: &dyn Fn()| {
             change();
-            let told = refused(MintSeed::in_token(&uri));
+            let told = refused(MintSeed::in_token(uri));
             fs::write(pin, &right).unwrap();
             fs::set_permissions(pin, fs::Permissions::from_mode(0o600)).unwrap();
             assert!(!told.contains(PIN) && !told.contains("wrong-pin"), "{told}");
@@ -325,7 +295,7 @@ fn a_wrong_pin_is_shown_once_and_never_said() {
         fs::write(pin, &right).unwrap();
         says(&refused(seed.derive("p", &[])), &["is not asked again before a restart"]);
         // The control, and the restart: the right PIN opens it.
-        MintSeed::in_token(&uri).unwrap().derive("p", &[]).unwrap();
+        MintSeed::in_token(uri).unwrap().derive("p", &[]).unwrap();
         assert!(!holds(format!("{seed:?} {uri:?} {uri}").as_bytes(), PIN.as_bytes()));
         assert!(files_that_hold(folder, PIN.as_bytes()).is_empty());
     });
@@ -334,7 +304,9 @@ fn a_wrong_pin_is_shown_once_and_never_said() {
 #[test]
 fn a_key_that_the_token_would_give_away_is_refused() {
     with_token("a_key_that_the_token_would_give_away_is_refused", |_, uri| {
-        let named = |object: &str| uri.replace("object=mint", &format!("object={object}")).parse::<TokenUri>().unwrap();
+        let named = |object: &str| {
+            uri.to_string().replace("object=mint", &format!("object={object}")).parse::<TokenUri>().unwrap()
+        };
         for (object, extra, parts) in [
             ("extractable", vec![Attribute::Extractable(true)], "CKA_EXTRACTABLE"),
             ("clear", vec![Attribute::Sensitive(false)], "CKA_SENSITIVE"),
@@ -355,9 +327,9 @@ fn a_key_that_the_token_would_give_away_is_refused() {
         import(&named("twice"), &[7; 32], &[]);
         says(&refused(MintSeed::in_token(&named("twice"))), &["several secret keys 'twice'"]);
         says(&refused(MintSeed::make_in_token(&named("twice"))), &["has a secret key 'twice' already"]);
-        let other = uri.replace("token=habeas", "token=other").parse().unwrap();
+        let other = uri.to_string().replace("token=habeas", "token=other").parse().unwrap();
         says(&refused(MintSeed::in_token(&other)), &["'other' is not there"]);
-        let other = uri.replace("token=habeas", "token=habeas;serial=0").parse().unwrap();
+        let other = uri.to_string().replace("token=habeas", "token=habeas;serial=0").parse().unwrap();
         says(&refused(MintSeed::in_token(&other)), &["is not there", "serial number"]);
     });
 }

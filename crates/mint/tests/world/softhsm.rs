@@ -13,6 +13,46 @@ use std::process::{Command, Output};
 pub const PIN: &str = "pin-271828-of-the-token";
 const SECURITY_OFFICER_PIN: &str = "so-pin-577215";
 
+/// Where the child of [`with_token`] finds its files.
+const FOLDER: &str = "HABEAS_TEST_FOLDER";
+
+/// Runs `body` in a child of the test `test`, with a token `habeas`: it is given a fresh folder and the URI of the key
+/// `object`. The folder's `tokens` leads to the tokens, for [`pull`].
+pub fn with_token(test: &str, object: &str, body: impl FnOnce(&Path, &str)) {
+    if let Ok(folder) = std::env::var(FOLDER) {
+        let folder = PathBuf::from(folder);
+        return body(&folder, &fs::read_to_string(folder.join("uri")).unwrap());
+    }
+    let Some(softhsm) = SoftHsm::new() else { return };
+    softhsm.make_token("habeas");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("uri"), softhsm.uri("habeas", object)).unwrap();
+    std::os::unix::fs::symlink(softhsm.tokens(), folder.path().join("tokens")).unwrap();
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args([test, "--exact", "--nocapture"])
+        .envs(softhsm.environment())
+        .env(FOLDER, folder.path())
+        .output()
+        .unwrap();
+    let said = [child.stdout, child.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+    assert!(!said.contains(PIN), "the PIN was said: {said}");
+}
+
+/// The tokens that lie here are pulled out, and put back by what this gives.
+#[must_use = "the tokens are away until it is called"]
+pub fn pull(tokens: &Path) -> impl FnOnce() + use<> {
+    let tokens = fs::canonicalize(tokens).unwrap();
+    let away = tokens.with_file_name("away");
+    fs::rename(&tokens, &away).unwrap();
+    fs::create_dir(&tokens).unwrap();
+    move || {
+        fs::remove_dir(&tokens).unwrap();
+        fs::rename(&away, &tokens).unwrap();
+    }
+}
+
 /// A place for tokens.
 pub struct SoftHsm {
     folder: tempfile::TempDir,
@@ -32,16 +72,6 @@ impl SoftHsm {
         let configuration = format!("directories.tokendir = {}\nobjectstore.backend = file\n", tokens.display());
         fs::write(folder.path().join("softhsm2.conf"), configuration).unwrap();
         Some(SoftHsm { folder, module })
-    }
-
-    /// The one of the parent process that runs this test again with [`SoftHsm::environment`].
-    pub fn module_of_parent() -> PathBuf {
-        module().expect("the parent found it")
-    }
-
-    /// The PKCS#11 module.
-    pub fn module(&self) -> &Path {
-        &self.module
     }
 
     /// Where the tokens lie, each in a folder.
