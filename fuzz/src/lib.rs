@@ -34,7 +34,7 @@ pub struct Target {
 }
 
 /// All targets; the planted bug is not among them.
-pub const TARGETS: [Target; 24] = [
+pub const TARGETS: [Target; 25] = [
     Target { name: "token", play: text::token, seeds: text::token_seeds },
     Target { name: "payment-request", play: text::payment_request, seeds: text::payment_request_seeds },
     Target {
@@ -59,6 +59,7 @@ pub const TARGETS: [Target; 24] = [
     Target { name: "pass-text", play: pass::pass_text, seeds: pass::pass_text_seeds },
     Target { name: "links", play: messages::links, seeds: messages::links_seeds },
     Target { name: "query", play: messages::query, seeds: messages::query_seeds },
+    Target { name: "trusted_list", play: messages::trusted_list, seeds: messages::trusted_list_seeds },
     Target { name: "note", play: log::note, seeds: log::note_seeds },
     Target { name: "tile", play: log::tile, seeds: log::tile_seeds },
     Target { name: "log", play: log::log, seeds: log::log_seeds },

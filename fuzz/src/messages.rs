@@ -1,4 +1,4 @@
-//! The messages of OpenID4VCI and OpenID4VP: links, forms, queries, registrations.
+//! The messages of OpenID4VCI and OpenID4VP: links, forms, queries, registrations, lists of whom to trust.
 
 use std::collections::BTreeSet;
 
@@ -7,6 +7,7 @@ use openid4vc::offer::OfferLink;
 use openid4vc::registration::Registration;
 use openid4vc::request::{RequestLink, link};
 use openid4vc::token::{AuthorizationRequest, TokenRequest};
+use openid4vc::trusted_list::{Service, ServiceKind, TrustedList};
 use serde_json::{Value, json};
 
 /// Links and forms are written and read again as the same.
@@ -118,4 +119,37 @@ pub fn query_seeds() -> Vec<Vec<u8>> {
         json!({"credentials": [predicate, mdoc, sd_jwt], "credential_sets": [{"options": [["p"], ["a", "b"]]}, {"options": [["b"]], "required": false}]}),
     ];
     queries.iter().map(|query| query.to_string().into_bytes()).collect()
+}
+
+/// A list of trusted entities is written and read again as the same.
+pub fn trusted_list(data: &[u8]) -> bool {
+    let Ok(list) = TrustedList::from_json(data) else { return false };
+    assert_eq!(TrustedList::from_json(&list.to_json()), Ok(list), "what is written is read again");
+    true
+}
+
+/// A list with two entities and each kind of service.
+pub fn trusted_list_seeds() -> Vec<Vec<u8>> {
+    let service = |(entity, kind): (&str, ServiceKind)| Service {
+        entity: entity.into(),
+        name: "service".into(),
+        kind,
+        certificates: vec![vec![48, 1, 2], vec![255; 4]],
+    };
+    let kinds = [
+        ("issuer", ServiceKind::Credentials),
+        ("issuer", ServiceKind::Statuses),
+        ("register", ServiceKind::AccessCertificates),
+        ("register", ServiceKind::RegistrationCertificates),
+        ("wallets", ServiceKind::Wallets),
+    ];
+    let list = TrustedList {
+        operator: "operator".into(),
+        territory: "UT".into(),
+        sequence: 1,
+        issued: jiff::Timestamp::UNIX_EPOCH,
+        next_update: jiff::Timestamp::UNIX_EPOCH,
+        services: kinds.map(service).into(),
+    };
+    vec![list.to_json()]
 }

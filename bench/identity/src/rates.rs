@@ -15,7 +15,7 @@ use credential::verifier::{Network, Outcome, Question, RelyingParty, Verifier};
 use es256::{Signer, SigningKey};
 use jose::Jwk;
 use mdoc::DOC_TYPE;
-use mdoc::certificate::{Usage, key_of_chain};
+use mdoc::certificate::{Roots, Usage, key_of_chain};
 use mdoc::issue::{StatusReference, Validity};
 use mdoc::present::{DeviceKey, Presented, present};
 use mdoc::transcript::{Handover, SessionTranscript};
@@ -239,7 +239,8 @@ fn issued(world: &World, format: &str, seconds: f64, threads: usize) -> Result<f
 fn verified(world: &World, format: &str, seconds: f64, threads: usize) -> Result<f64> {
     let grant = world.grant(&format!("verified as {format}"))?;
     let Held { credential, key } = world.batch(&grant, format, 1)?.pop().context("one")?;
-    let root = world.credentials.issuer_root();
+    // As a verifier keeps them.
+    let roots = Roots::new(vec![world.credentials.issuer_root().to_vec()]);
     if format == MSO_MDOC {
         let transcript = SessionTranscript::new(&Handover::OpenId4Vp {
             client_id: "x509_hash:verifier",
@@ -252,7 +253,7 @@ fn verified(world: &World, format: &str, seconds: f64, threads: usize) -> Result
         let presented =
             Presented { issuer_signed: &issuer_signed, elements: &elements, device: DeviceKey::Signature(&key) };
         let response = present(&[presented], &transcript)?;
-        let check = || mdoc::verify::verify(&response, &transcript, &[root], jiff::Timestamp::now(), None);
+        let check = || mdoc::verify::verify(&response, &transcript, &roots, jiff::Timestamp::now(), None);
         check()?;
         return Ok(rate(seconds, threads, |_| assert!(check().is_ok())));
     }
@@ -260,7 +261,7 @@ fn verified(world: &World, format: &str, seconds: f64, threads: usize) -> Result
     let text = sdjwt::SdJwt::parse(&credential)?.present(&["age_over_60".into()], Some(binding))?;
     let expected = sdjwt::ExpectedBinding { aud: "verifier", nonce: "nonce", iat_window: 600 };
     let issuer = |header: &jose::Header, _: Option<&str>| {
-        key_of_chain(&header.x5c, &[root], Usage::DocumentSigner, jiff::Timestamp::now())
+        key_of_chain(&header.x5c, &roots, Usage::DocumentSigner, jiff::Timestamp::now())
     };
     let check = || sdjwt::verify(&text, issuer, Some(&expected), now());
     check()?;

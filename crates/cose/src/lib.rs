@@ -22,6 +22,9 @@ pub use typed::{TYP, sign1_typed};
 
 /// Tag 24: encoded CBOR (RFC 8949 section 3.4.5.1).
 const ENCODED_CBOR: u64 = 24;
+/// Tags 2 and 3: big numbers (RFC 8949 section 3.4.3).
+const BIG_POSITIVE: u64 = 2;
+const BIG_NEGATIVE: u64 = 3;
 
 /// Encodes a value.
 pub fn encode(value: &Value) -> Vec<u8> {
@@ -33,7 +36,7 @@ pub fn encode(value: &Value) -> Vec<u8> {
 /// Decodes a value, all of the input, of bounded size and depth.
 ///
 /// # Errors
-/// When it is too long, too deep, no CBOR, or has something after it.
+/// When it is too long, too deep, no CBOR, has something after it, or has a big number that a plain one could be.
 pub fn decode(bytes: &[u8]) -> Result<Value, Malformed> {
     decode_up_to(bytes, INPUT_MAX_LEN)
 }
@@ -48,7 +51,22 @@ pub fn decode_up_to(bytes: &[u8], max_len: usize) -> Result<Value, Malformed> {
     }
     let mut rest = bytes;
     let value = ciborium::de::from_reader_with_recursion_limit(&mut rest, NESTING_MAX).map_err(|_| Malformed)?;
-    if rest.is_empty() { Ok(value) } else { Err(Malformed) }
+    if rest.is_empty() && numbers_are_plain(&value) { Ok(value) } else { Err(Malformed) }
+}
+
+/// Whether each big number (RFC 8949 section 3.4.3) is in its preferred form: no shorter one and no integer would do. The decoder
+/// makes integers of others, except of those in pieces, and these would be read as another kind once written again.
+fn numbers_are_plain(value: &Value) -> bool {
+    match value {
+        Value::Tag(BIG_POSITIVE | BIG_NEGATIVE, inner) => match inner.as_bytes() {
+            Some(bytes) => bytes.len() > size_of::<u64>() && bytes[0] != 0,
+            None => numbers_are_plain(inner),
+        },
+        Value::Tag(_, inner) => numbers_are_plain(inner),
+        Value::Array(values) => values.iter().all(numbers_are_plain),
+        Value::Map(entries) => entries.iter().all(|(key, value)| numbers_are_plain(key) && numbers_are_plain(value)),
+        _ => true,
+    }
 }
 
 /// `#6.24(bstr)` around encoded CBOR.
@@ -220,6 +238,24 @@ pub fn key_of(cose_key: &Value) -> Result<PublicKey, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_big_number_that_would_be_read_as_another_kind_once_written_is_refused() {
+        // A byte string in no pieces, in one piece, and of nine bytes of which the first is naught.
+        for number in [
+            &[0xc3, 0x5f, 0xff][..],
+            &[0xc2, 0x5f, 0x41, 7, 0xff],
+            &[0xc2, 0x5f, 0x49, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0xff],
+        ] {
+            assert_eq!(decode(number), Err(Malformed), "{number:02x?}");
+            for around in [&[0x81][..], &[0xd8, 24], &[0xa1, 0x01], &[0xc2]] {
+                assert_eq!(decode(&[around, number].concat()), Err(Malformed), "{around:02x?} {number:02x?}");
+            }
+        }
+        // 2^64 is no integer of CBOR's, and stays what it is.
+        let big = [0xc2, 0x49, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(decode(&big).map(|value| encode(&value)), Ok(big.to_vec()));
+    }
 
     #[test]
     fn a_mac_holds_for_its_key_and_payload_alone() {

@@ -15,11 +15,13 @@ use openid4vc::metadata::{self, AuthorizationServerMetadata};
 use openid4vc::token::{
     AUTHORIZATION_CODE, AuthorizationRequest, PRE_AUTHORIZED_CODE, PROOF_OF_KEY, REFRESH_TOKEN, TokenRequest,
 };
+use openid4vc::trusted_list::{self, LoggedList};
 use openid4vc::{OAuthError, parameter};
 use privacypass::batch;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 use crate::attributes::TYPE_PATH;
 use crate::predicates::{DIRECTORY_PATH, NOT_ELIGIBLE};
@@ -63,6 +65,8 @@ pub fn routers(credentials: Credentials, officers: Arc<dyn RegisterAuth>, issuer
         .route("/iaca", get(|State(api): State<Api>| async move { api.credentials.issuer_root().to_vec() }))
         .route("/register/root", get(|State(api): State<Api>| async move { api.credentials.register_root().to_vec() }))
         .route("/register/status", get(register_status))
+        .route("/trusted-list", get(trusted_list))
+        .route("/trusted-list/log-entry", get(trusted_list_entry))
         .route("/relying-parties", get(relying_parties).post(register))
         .route("/relying-parties/{id}/suspension", post(suspend).delete(lift))
         .layer(DefaultBodyLimit::max(FORM_MAX_LEN))
@@ -115,6 +119,21 @@ async fn server_metadata(State(api): State<Api>) -> Json<AuthorizationServerMeta
         authorization_response_iss_parameter_supported: true,
         pre_authorized_grant_anonymous_access_supported: true,
     })
+}
+
+/// How long a list of trusted entities may be kept: it changes a few times a year.
+const TRUSTED_LIST_TTL_SECONDS: u64 = 300;
+
+async fn trusted_list(State(api): State<Api>) -> Response {
+    let list = api.credentials.trusted_list().jws.clone();
+    cached(([(header::CONTENT_TYPE, trusted_list::MEDIA_TYPE)], list).into_response(), TRUSTED_LIST_TTL_SECONDS)
+}
+
+/// Where the list stands in the log. It can't say so itself.
+async fn trusted_list_entry(State(api): State<Api>) -> Response {
+    let list = api.credentials.trusted_list();
+    let entry = LoggedList { sha256: hex::encode(Sha256::digest(&list.jws)), log_index: list.log_index };
+    cached(Json(entry).into_response(), TRUSTED_LIST_TTL_SECONDS)
 }
 
 async fn type_metadata(State(api): State<Api>) -> Response {

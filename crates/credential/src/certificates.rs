@@ -2,20 +2,21 @@
 //!
 //! The issuer's root (IACA) vouches for document signers, which sign credentials and status lists. The register's root vouches for
 //! relying parties' access certificates, and for the signer of registration certificates. A signer is replaced every quarter; its
-//! certificate outlives the credentials that it signed. Nothing is used before its hash is in the public log.
+//! certificate outlives the credentials that it signed. Who tells which roots there are, the operator of the list of trusted
+//! entities ([`crate::trusted_list`]), has a certificate of its own. Nothing is used before its hash is in the public log.
 //!
-//! All four kinds of key lie in files, or all in a PKCS#11 token ([`crate::token`]), each under the name of its file there: with
+//! All five kinds of key lie in files, or all in a PKCS#11 token ([`crate::token`]), each under the name of its file there: with
 //! `object=issuer` in the token's URI, `issuer-iaca`, `issuer-document-signer.1`, `issuer-document-signer.2`, … What signs nothing that
 //! others rely on (the keys of rows and of access tokens) lies in files either way.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use es256::{PublicKey, SIGNATURE_LEN, Signer, SigningKey};
 use jiff::Timestamp;
-use mdoc::certificate::{Usage, verify_chain};
+use mdoc::certificate::{Usage, key_of_own, verify_chain};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData, SignatureAlgorithm,
@@ -30,12 +31,19 @@ use crate::{Announcement, IssuerError, PublicRecord, TokenUri};
 /// Extended key usage of a document signer (B.1.4), and of a reader (B.1.7).
 const DOCUMENT_SIGNER_USAGE: [u64; 6] = [1, 0, 18013, 5, 1, 2];
 const READER_USAGE: [u64; 6] = [1, 0, 18013, 5, 1, 6];
+/// Extended key usage of who signs a list of trusted entities (ETSI TS 119 612 clause 5.7.1).
+const TRUSTED_LIST_USAGE: [u64; 6] = [0, 4, 0, 2231, 3, 0];
 /// Ten years: a root outlives every signer and credential.
 const ROOT_DAYS: i64 = 3_652;
 /// A year and a quarter (B.1.4 allows 457 days).
 const SIGNER_DAYS: i64 = 456;
 /// A signer signs for a quarter, so that what it signed is valid to the end of its certificate.
 const SIGNER_USED_SECONDS: i64 = 91 * 86_400;
+/// Files, and role in the log, of the operator of the list of trusted entities.
+const LIST_OPERATOR: &str = "list-operator";
+/// Who makes the list of trusted entities, by name and country: as in its certificate, so in the list (TS 119 602 clause 6.8).
+pub(crate) const OPERATOR_NAME: &str = "Habeas list of trusted entities";
+pub(crate) const TERRITORY: &str = "UT";
 /// A relying party registers again every year (ETSI TS 119 475 GEN-5.2.4-08).
 pub const ACCESS_DAYS: i64 = 365;
 
@@ -85,13 +93,32 @@ pub struct CertifiedSigner {
 struct Root {
     certificate: Vec<u8>,
     issuer: Issuer<'static, RootKey>,
-    signer: RwLock<Arc<CertifiedSigner>>,
+    signer: RwLock<Signing>,
+}
+
+/// A signer, and the second from which its certificate is valid.
+#[derive(Clone)]
+struct Signing {
+    signer: Arc<CertifiedSigner>,
+    since: i64,
+}
+
+impl Signing {
+    /// Whether it has signed for a quarter.
+    fn is_over(&self, now: Timestamp) -> bool {
+        now.as_second() >= self.since + SIGNER_USED_SECONDS
+    }
 }
 
 /// All roots and signers of the service.
 pub struct Certificates {
+    folder: PathBuf,
+    token: Option<Arc<Token>>,
     issuer: Root,
     register: Root,
+    list_operator: CertifiedSigner,
+    /// Held while signers are replaced: one at a time.
+    renewing: Mutex<()>,
     /// Certificates of wallet providers whose word for keys is taken, DER.
     providers: Vec<Vec<u8>>,
 }
@@ -112,7 +139,40 @@ impl Certificates {
         let keys = Keys { folder, token: token.as_ref() };
         let open = |authority| Root::open(keys, authority, now, record);
         let (issuer, register) = (open(Authority::Issuer)?, open(Authority::Register)?);
-        Ok(Certificates { issuer, register, providers: providers(&folder.join("wallet-providers"))? })
+        let list_operator = open_list_operator(keys, now, record)?;
+        let providers = providers(&folder.join("wallet-providers"))?;
+        let (folder, renewing) = (folder.to_owned(), Mutex::new(()));
+        Ok(Certificates { folder, token, issuer, register, list_operator, renewing, providers })
+    }
+
+    /// Replaces signers that have signed for a quarter. Gives how many. To be called now and then; what is being signed is finished with
+    /// the signer that it was begun with.
+    ///
+    /// # Errors
+    /// As [`Certificates::open`]; the signer from before goes on.
+    pub fn follow_calendar(&self, now: Timestamp, record: &dyn PublicRecord) -> Result<usize, IssuerError> {
+        let _renewing = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = Keys { folder: &self.folder, token: self.token.as_ref() };
+        let mut replaced = 0;
+        for authority in [Authority::Issuer, Authority::Register] {
+            let root = self.of(authority);
+            if root.signing().is_over(now) {
+                let next = newest_signer(keys, authority, &root.certificate, &root.issuer, now, record)?;
+                *root.signer.write().unwrap_or_else(PoisonError::into_inner) = next;
+                replaced += 1;
+            }
+        }
+        Ok(replaced)
+    }
+
+    /// Who signs the list of trusted entities. Its certificate is its own.
+    pub fn list_operator(&self) -> &CertifiedSigner {
+        &self.list_operator
+    }
+
+    /// The certificates of wallet providers whose word for keys is taken, DER.
+    pub fn wallet_providers(&self) -> &[Vec<u8>] {
+        &self.providers
     }
 
     /// A root's certificate, DER.
@@ -122,7 +182,7 @@ impl Certificates {
 
     /// Who signs under a root now.
     pub fn signer(&self, authority: Authority) -> Arc<CertifiedSigner> {
-        self.of(authority).signer.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.of(authority).signing().signer
     }
 
     /// An access certificate for a relying party's key, DER.
@@ -272,8 +332,38 @@ impl Root {
         // Certificates that it signs name it as it is named in its own; of the time only its own tells.
         let issuer = Issuer::new(root_params(name, now)?, RootKey(key));
         let signer = newest_signer(keys, authority, &certificate, &issuer, now, record)?;
-        Ok(Root { certificate, issuer, signer: RwLock::new(Arc::new(signer)) })
+        Ok(Root { certificate, issuer, signer: RwLock::new(signer) })
     }
+
+    fn signing(&self) -> Signing {
+        self.signer.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The operator of the list of trusted entities, made at the first start.
+fn open_list_operator(
+    keys: Keys<'_>,
+    now: Timestamp,
+    record: &dyn PublicRecord,
+) -> Result<CertifiedSigner, IssuerError> {
+    let path = paths(keys.folder, LIST_OPERATOR).0;
+    if !path.exists() {
+        let key = RootKey(keys.make(LIST_OPERATOR)?);
+        let mut params = params(OPERATOR_NAME, now, ROOT_DAYS)?;
+        params.distinguished_name.push(DnType::OrganizationName, OPERATOR_NAME);
+        as_leaf(&mut params, TRUSTED_LIST_USAGE);
+        let certificate = params.self_signed(&key).map_err(unusable)?;
+        announce(record, LIST_OPERATOR, certificate.der())?;
+        write_whole(&path, certificate.der())?;
+    }
+    let certificate = fs::read(&path).map_err(unusable)?;
+    let key = keys.read(LIST_OPERATOR)?;
+    if key_of_own(&certificate, Usage::TrustedList, now) != Some(*key.public_key()) {
+        return Err(IssuerError::Keys(format!(
+            "{LIST_OPERATOR}: key and certificate don't belong together, or its ten years are over"
+        )));
+    }
+    Ok(CertifiedSigner { key, chain: vec![certificate] })
 }
 
 /// The newest signer of a root, or a new one when there is none, or it has signed for a quarter.
@@ -284,14 +374,14 @@ fn newest_signer(
     issuer: &Issuer<'static, RootKey>,
     now: Timestamp,
     record: &dyn PublicRecord,
-) -> Result<CertifiedSigner, IssuerError> {
+) -> Result<Signing, IssuerError> {
     let (file, role, name) = authority.signer_names();
     let is_there = |number: &u32| paths(keys.folder, &format!("{file}.{number}")).0.exists();
     let newest = (1..).take_while(is_there).last().unwrap_or(0);
     if newest > 0 {
-        let (signer, since) = read_signer(keys, &format!("{file}.{newest}"), authority, root, now)?;
-        if now.as_second() < since + SIGNER_USED_SECONDS {
-            return Ok(signer);
+        let newest = read_signer(keys, &format!("{file}.{newest}"), authority, root, now)?;
+        if !newest.is_over(now) {
+            return Ok(newest);
         }
     }
     let next = format!("{file}.{}", newest + 1);
@@ -301,17 +391,16 @@ fn newest_signer(
     let certificate = params.signed_by(&Point(public), issuer).map_err(unusable)?;
     announce(record, role, certificate.der())?;
     write_whole(&paths(keys.folder, &next).0, certificate.der())?;
-    Ok(read_signer(keys, &next, authority, root, now)?.0)
+    read_signer(keys, &next, authority, root, now)
 }
 
-/// A signer, and since when its certificate is valid.
 fn read_signer(
     keys: Keys<'_>,
     file: &str,
     authority: Authority,
     root: &[u8],
     now: Timestamp,
-) -> Result<(CertifiedSigner, i64), IssuerError> {
+) -> Result<Signing, IssuerError> {
     let certificate = fs::read(paths(keys.folder, file).0).map_err(unusable)?;
     let key = keys.read(file)?;
     let usage = match authority {
@@ -324,7 +413,7 @@ fn read_signer(
     let at = Timestamp::from_second(since).unwrap_or(now);
     match verify_chain(&certificate, &[root], usage, at) {
         Ok(certified) if certified.key == *key.public_key() => {
-            Ok((CertifiedSigner { key, chain: vec![certificate] }, since))
+            Ok(Signing { signer: Arc::new(CertifiedSigner { key, chain: vec![certificate] }), since })
         }
         _ => Err(IssuerError::Keys(format!("{file}: key and certificate don't belong together, or to the root"))),
     }
@@ -380,7 +469,7 @@ fn as_leaf(params: &mut CertificateParams, usage: [u64; 6]) {
 fn params(name: &str, now: Timestamp, days: i64) -> Result<CertificateParams, IssuerError> {
     let mut params = CertificateParams::default();
     let mut subject = DistinguishedName::new();
-    subject.push(DnType::CountryName, "UT");
+    subject.push(DnType::CountryName, TERRITORY);
     subject.push(DnType::CommonName, name);
     params.distinguished_name = subject;
     let day = |offset: i64| {

@@ -4,7 +4,8 @@
 //! (OpenID4VP 1.0). Out of scope: who people are (the registry gives attributes for an offer), the formats of credentials (the crates
 //! `mdoc` and `sdjwt`) and of messages (`openid4vc`).
 //!
-//! In the order in which a credential lives: [`certificates`] (who signs, with keys in files or in a [`token`]) → [`grants`] (a device
+//! In the order in which a credential lives: [`certificates`] (who signs, with keys in files or in a [`token`]; told to the world by the
+//! [`trusted_list`]) → [`grants`] (a device
 //! gets a token) → [`issuer`] (a batch) with [`attributes`] and [`status`] → [`predicates`] (tokens that nobody can tell whose they are)
 //! → [`register`] (who may ask) → [`verifier`] (asking). [`api`] speaks HTTP; [`store`] and [`expiring`] remember, `stamp` need not.
 
@@ -21,6 +22,7 @@ mod stamp;
 pub mod status;
 pub mod store;
 pub mod token;
+pub mod trusted_list;
 pub mod verifier;
 
 use std::path::Path;
@@ -159,6 +161,13 @@ pub enum Announcement {
         /// SHA-256 of its access certificate.
         certificate_sha256: [u8; 32],
     },
+    /// A list of trusted entities.
+    TrustedList {
+        /// One more with each list.
+        sequence: u64,
+        /// SHA-256 of the list as it is signed and served.
+        sha256: [u8; 32],
+    },
     /// A key that will sign tokens of a predicate.
     PredicateKey {
         /// The predicate.
@@ -203,8 +212,20 @@ pub struct Credentials {
     inner: Arc<Inner>,
 }
 
+/// What [`Credentials::follow_calendar`] did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Renewed {
+    /// Signers that were replaced.
+    pub signers: usize,
+    /// Whether there is a new list of trusted entities.
+    pub trusted_list: bool,
+    /// Predicates' keys that were made.
+    pub predicate_keys: usize,
+}
+
 struct Inner {
     certificates: Certificates,
+    trusted_list: trusted_list::State,
     store: Store,
     grants: grants::State,
     nonces: issuer::Nonces,
@@ -244,6 +265,7 @@ impl Credentials {
         let failed = |error: std::io::Error| IssuerError::Keys(error.to_string());
         std::fs::create_dir_all(&keys).map_err(failed)?;
         let certificates = Certificates::open(&keys, key, clock.now(), &*record)?;
+        let trusted_list = trusted_list::State::open(folder, &certificates, clock.now(), &*record)?;
         let row_key = storage::keys::read_or_make(&keys.join("rows.key")).map_err(failed)?;
         let token_key = storage::keys::read_or_make(&keys.join("tokens.key")).map_err(failed)?;
         let store = Store::open(folder, &row_key)?;
@@ -251,8 +273,26 @@ impl Credentials {
         let predicates = predicates::State::load(&keys, &store, Period::at(clock.now()))?;
         let grants = grants::State::new(&token_key);
         let nonces = issuer::Nonces::new();
-        let inner = Inner { certificates, store, grants, nonces, statuses, predicates, people, record, clock };
+        let inner =
+            Inner { certificates, trusted_list, store, grants, nonces, statuses, predicates, people, record, clock };
         Ok(Credentials { inner: Arc::new(inner) })
+    }
+
+    /// Replaces what is used for a time only: signers after a quarter, the list of trusted entities before it is out of date, predicates'
+    /// keys with the month. To be called now and then.
+    ///
+    /// # Errors
+    /// When a key can't be made or destroyed, something can't be announced, or the database can't be written: what was there goes on.
+    pub fn follow_calendar(&self) -> Result<Renewed, IssuerError> {
+        let Inner { certificates, trusted_list, record, clock, .. } = &*self.inner;
+        let signers = certificates.follow_calendar(clock.now(), &**record)?;
+        let trusted_list = trusted_list.follow_calendar(certificates, clock.now(), &**record)?;
+        Ok(Renewed { signers, trusted_list, predicate_keys: self.follow_months()? })
+    }
+
+    /// The list of trusted entities, and its place in the log.
+    pub fn trusted_list(&self) -> Arc<trusted_list::Published> {
+        self.inner.trusted_list.published()
     }
 
     /// The issuer's root, DER: what verifiers trust.

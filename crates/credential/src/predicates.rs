@@ -148,11 +148,8 @@ impl Credentials {
     }
 
     /// Makes the keys of this month and of the next, destroys private keys whose month is over, and forgets who was given how many tokens
-    /// in it. To be called now and then.
-    ///
-    /// # Errors
-    /// When a key can't be made or destroyed, or the database can't be written.
-    pub fn follow_calendar(&self) -> Result<usize, IssuerError> {
+    /// in it. Gives how many were made.
+    pub(crate) fn follow_months(&self) -> Result<usize, IssuerError> {
         let now = self.period();
         let made = self.make_predicate_keys(now)? + self.make_predicate_keys(now.next())?;
         let state = &self.inner.predicates;

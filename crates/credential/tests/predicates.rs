@@ -280,10 +280,10 @@ fn requests_at_once_get_no_more_than_one_after_another() {
 fn private_keys_end_with_their_month() {
     let office = Office::new();
     let file = office.folder.path().join("keys/predicate.age_over_60.2026-11.key.der");
-    assert_eq!(office.credentials.follow_calendar().unwrap(), 4, "those of the next month");
+    assert_eq!(office.credentials.follow_calendar().unwrap().predicate_keys, 4, "those of the next month");
     assert!(file.exists());
     office.clock.set("2026-12-01T00:00:00Z");
-    assert_eq!(office.credentials.follow_calendar().unwrap(), 4);
+    assert_eq!(office.credentials.follow_calendar().unwrap().predicate_keys, 4);
     assert!(!file.exists());
     assert!(office.key("age_over_60", "2026-11").is_some(), "what it signed can be verified for another month");
     office.again().unwrap();

@@ -223,14 +223,20 @@ fn credentials_that_a_token_signed_verify_and_a_new_quarter_has_a_new_key() {
         // The control: under another root they don't.
         assert_eq!(verified(&first, credentials.register_root(), &world), 0);
         drop(credentials);
-        let made = ["issuer-document-signer.1", "issuer-iaca", "issuer-register-root", "issuer-registrar.1"];
+        let made = [
+            "issuer-document-signer.1",
+            "issuer-iaca",
+            "issuer-list-operator",
+            "issuer-register-root",
+            "issuer-registrar.1",
+        ];
         assert_eq!(private_keys(uri), made);
         // A key lies nowhere else, and what is made is announced once.
         let keys = fs::read_dir(folder.join("credential/keys")).unwrap();
         let names: Vec<_> = keys.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
         assert!(!names.iter().any(|name| name.ends_with(".key.der")), "{names:?}");
         drop(open(folder, Some(uri), &world).unwrap());
-        assert_eq!(world.announced.lock().unwrap().len(), 4);
+        assert_eq!(world.announced.lock().unwrap().len(), 5);
 
         world.clock.store(NOW + 92 * DAY, Ordering::SeqCst);
         let credentials = open(folder, Some(uri), &world).unwrap();
@@ -244,12 +250,13 @@ fn credentials_that_a_token_signed_verify_and_a_new_quarter_has_a_new_key() {
                 "issuer-document-signer.1",
                 "issuer-document-signer.2",
                 "issuer-iaca",
+                "issuer-list-operator",
                 "issuer-register-root",
                 "issuer-registrar.1",
                 "issuer-registrar.2"
             ]
         );
-        assert_eq!(world.announced.lock().unwrap().len(), 6);
+        assert_eq!(world.announced.lock().unwrap().len(), 7);
     });
 }
 
@@ -342,7 +349,7 @@ fn a_token_that_is_away_stops_signing_and_back_it_goes_on() {
         put_back();
         assert_eq!(verified(&issue(&credentials, &world).unwrap(), &root, &world), 2);
         // Somebody else in the process has finalised the module, or works with it between two signatures.
-        assert_eq!(private_keys(uri).len(), 4);
+        assert_eq!(private_keys(uri).len(), 5);
         assert_eq!(verified(&issue(&credentials, &world).unwrap(), &root, &world), 2);
         let other = Token::new(uri).unwrap();
         let nothing = |_, _: &Session| Ok::<_, storage::token::TokenError>(());

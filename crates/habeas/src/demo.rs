@@ -264,7 +264,6 @@ struct Clinic {
 }
 
 fn open_clinic(admin: &Officer, services: &Services) -> Result<Clinic> {
-    let issuer = services.issuer.as_ref().context("the demonstration has an issuer")?;
     let new = |key| NewRelyingParty {
         identifier: "NTRUT-DEMO0001".into(),
         name: "Demonstration clinic".into(),
@@ -279,7 +278,7 @@ fn open_clinic(admin: &Officer, services: &Services) -> Result<Clinic> {
         privacy_policy: None,
         key,
     };
-    let verifier = relying_party::register(admin, &issuer.url, new)?.verifier(Some(SpentTokens::in_memory()))?;
+    let verifier = relying_party::register(admin, services, new)?.verifier(Some(SpentTokens::in_memory()))?;
     let serving = Serving::start(verifier.clone(), "demonstration", ([127, 0, 0, 1], 0).into(), None)?;
     Ok(Clinic { verifier, serving })
 }

@@ -13,13 +13,16 @@ use credential::verifier::{self, Network, Outcome, Predicates, Question, SpentTo
 use es256::{Signer, SigningKey};
 use jose::{Jwk, base64url};
 use openid4vc::registration::Localised;
+use openid4vc::trusted_list::ServiceKind;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use terminal::display;
 use wallet::http::{self, Body};
+use wallet::state::Services;
 
 use crate::client::Officer;
 use crate::data::{DataFolder, write_private};
+use crate::services_of;
 use crate::wiring::SystemClock;
 
 /// How long `habeas verify` waits for an answer, and how often it looks.
@@ -91,8 +94,8 @@ pub struct RelyingPartyFile {
     /// What the register gave.
     #[serde(flatten)]
     registered: Registered,
-    /// The issuer's root, DER in base64url.
-    issuer_root: String,
+    /// The issuer's roots, DER in base64url: of the list of trusted entities.
+    issuer_roots: Vec<String>,
     /// The register's root, DER in base64url.
     register_root: String,
     /// The issuer's address, where the keys of anonymous predicates are. A file without it asks for credentials only.
@@ -109,7 +112,7 @@ impl RelyingPartyFile {
             key: Box::new(key),
             certificate: bytes(&self.registered.certificate)?,
             registration_certificate: self.registered.registration.clone(),
-            issuer_roots: vec![bytes(&self.issuer_root)?],
+            issuer_roots: self.issuer_roots.iter().map(|root| bytes(root)).collect::<Result<_>>()?,
             register_root: bytes(&self.register_root)?,
         };
         let (network, clock) = (Arc::new(Web), Arc::new(SystemClock));
@@ -144,17 +147,24 @@ impl Network for Web {
     }
 }
 
-/// Registers a relying party with a fresh key, which `new` gets the public half of.
-pub fn register(admin: &Officer, issuer: &str, new: impl FnOnce(Jwk) -> NewRelyingParty) -> Result<RelyingPartyFile> {
+/// Registers a relying party with a fresh key, which `new` gets the public half of. Whom it trusts, it has from the list of trusted entities.
+pub fn register(
+    admin: &Officer,
+    services: &Services,
+    new: impl FnOnce(Jwk) -> NewRelyingParty,
+) -> Result<RelyingPartyFile> {
+    let list = wallet::trusted::fetch_trusted_list(services)?;
+    let roots = |kind| list.certificates(kind).iter().map(base64url::encode).collect::<Vec<_>>();
+    let mut registers = roots(ServiceKind::AccessCertificates);
+    let register_root = registers.pop().context("the list of trusted entities names no register of relying parties")?;
     let key = SigningKey::generate()?;
     let registered: Registered = admin.post("/credential/relying-parties", &new(Jwk::from(*key.public_key())))?;
-    let root = |path: &str| -> Result<String> { Ok(base64url::encode(http::get_bytes(&format!("{issuer}/{path}"))?)) };
     Ok(RelyingPartyFile {
         key: base64url::encode(&*key.secret()?),
         registered,
-        issuer_root: root("iaca")?,
-        register_root: root("register/root")?,
-        issuer: Some(issuer.to_owned()),
+        issuer_roots: roots(ServiceKind::Credentials),
+        register_root,
+        issuer: services.issuer.as_ref().map(|issuer| issuer.url.clone()),
     })
 }
 
@@ -176,8 +186,8 @@ pub fn relying_party(command: RelyingPartyCommand) -> Result<()> {
             if out.exists() {
                 bail!("{} is there already: choose another file", out.display());
             }
+            let services = services_of(&data)?;
             let data = DataFolder::existing(&data)?;
-            let issuer = format!("{}/credential", data.server_file()?.url);
             let new = |key| NewRelyingParty {
                 legal_name: legal_name.unwrap_or_else(|| name.clone()),
                 purpose: purpose.iter().map(|text| localised(text)).collect(),
@@ -189,7 +199,7 @@ pub fn relying_party(command: RelyingPartyCommand) -> Result<()> {
                 attributes,
                 privacy_policy,
             };
-            let file = register(&Officer::of(&data, "admin")?, &issuer, new)?;
+            let file = register(&Officer::of(&data, "admin")?, &services, new)?;
             write_private(&out, &serde_json::to_vec_pretty(&file)?)?;
             println!(
                 "registered; {} has the key and the certificates: give it to the relying party alone",

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use credential::Credentials;
+use credential::{Credentials, Renewed};
 use futures_util::stream;
 use mint::{Mint, Options};
 use registry::Registry;
@@ -117,11 +117,11 @@ impl Services {
             again_and_again(
                 CALENDAR_EVERY,
                 stop.clone(),
-                "the keys of predicates could not follow the calendar",
+                "the issuer's keys and lists could not follow the calendar",
                 move || {
-                    let made = credentials.follow_calendar()?;
-                    if made > 0 {
-                        tracing::info!(made, "keys of predicates announced");
+                    let renewed = credentials.follow_calendar()?;
+                    if renewed != Renewed::default() {
+                        tracing::info!(?renewed, "the issuer's keys and lists follow the calendar");
                     }
                     Ok(())
                 }

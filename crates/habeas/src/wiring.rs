@@ -131,6 +131,9 @@ impl credential::PublicRecord for PublicLog {
                 Entry::RelyingParty { id, name, purpose, attributes, retention_days, certificate_sha256, at }
             }
             Announcement::RelyingPartySuspended { id, suspended } => Entry::RelyingPartySuspended { id, suspended, at },
+            Announcement::TrustedList { sequence, sha256 } => {
+                Entry::TrustedList { sequence, sha256: hex::encode(sha256), at }
+            }
             Announcement::PredicateKey { predicate, period, spki_sha256 } => {
                 Entry::PredicateKey { predicate, period, spki_sha256: hex::encode(spki_sha256), at }
             }

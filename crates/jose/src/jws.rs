@@ -33,12 +33,26 @@ pub struct Header {
     /// `x5c`: the certificate chain, DER, the signer's first; empty when absent.
     #[serde(default, skip_serializing_if = "Vec::is_empty", with = "chain")]
     pub x5c: Vec<Vec<u8>>,
+    /// `x5t#S256`: SHA-256 of the signer's certificate, base64url.
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "x5t#S256")]
+    pub x5t_s256: Option<String>,
+    /// `iat`: when it was signed, Unix time (JAdES, ETSI TS 119 182-1 clause 5.1.11).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub iat: Option<u64>,
 }
 
 impl Header {
     /// A header for ES256 with a type and nothing else.
     pub fn es256(typ: &str) -> Self {
-        Header { alg: ES256.into(), typ: Some(typ.into()), kid: None, jwk: None, x5c: Vec::new() }
+        Header {
+            alg: ES256.into(),
+            typ: Some(typ.into()),
+            kid: None,
+            jwk: None,
+            x5c: Vec::new(),
+            x5t_s256: None,
+            iat: None,
+        }
     }
 }
 

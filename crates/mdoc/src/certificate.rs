@@ -3,6 +3,9 @@
 //! A document signer's certificate is issued by the root itself (Annex B.1.4), and so is a reader's here: nothing stands between.
 //! Revocation lists are not looked at.
 
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+
 use ciborium::Value;
 use es256::PublicKey;
 use jiff::Timestamp;
@@ -22,12 +25,14 @@ const X5CHAIN: i64 = 33;
 const ORGANIZATION_IDENTIFIER: Oid<'static> = oid!(2.5.4.97);
 
 /// What a certificate is for: its extended key usage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Usage {
     /// Signs credentials (Annex B.1.4).
     DocumentSigner,
     /// Signs a reader's requests (Annex B.1.7).
     Reader,
+    /// Signs lists of trusted entities (ETSI TS 119 602 clause 6.8, as TS 119 612 clause 5.7.1).
+    TrustedList,
 }
 
 impl Usage {
@@ -35,6 +40,7 @@ impl Usage {
         match self {
             Usage::DocumentSigner => "1.0.18013.5.1.2",
             Usage::Reader => "1.0.18013.5.1.6",
+            Usage::TrustedList => "0.4.0.2231.3.0",
         }
     }
 }
@@ -56,6 +62,75 @@ pub struct Certified {
     pub(crate) valid: (i64, i64),
 }
 
+/// Who says which certificates are good: roots (DER) as they are, or [`Roots`], which remember what they found.
+pub trait Trust {
+    /// Checks that one of the roots issued a certificate (DER), for this use and time.
+    ///
+    /// # Errors
+    /// [`MdocError::Chain`].
+    fn certified(&self, certificate: &[u8], usage: Usage, now: Timestamp) -> Result<Certified, MdocError>;
+}
+
+impl<R: AsRef<[u8]>> Trust for [R] {
+    fn certified(&self, certificate: &[u8], usage: Usage, now: Timestamp) -> Result<Certified, MdocError> {
+        verify_chain(certificate, self, usage, now)
+    }
+}
+
+impl<R: AsRef<[u8]>, const N: usize> Trust for [R; N] {
+    fn certified(&self, certificate: &[u8], usage: Usage, now: Timestamp) -> Result<Certified, MdocError> {
+        verify_chain(certificate, self, usage, now)
+    }
+}
+
+impl<R: AsRef<[u8]>> Trust for Vec<R> {
+    fn certified(&self, certificate: &[u8], usage: Usage, now: Timestamp) -> Result<Certified, MdocError> {
+        verify_chain(certificate, self, usage, now)
+    }
+}
+
+/// How many certificates are remembered: an issuer has a new signer each quarter, and only what a root issued is remembered.
+const REMEMBERED_MAX: usize = 64;
+
+/// A certificate that a root issued.
+#[derive(Clone)]
+struct Checked {
+    certified: Certified,
+    /// The first and last second at which both are valid.
+    valid: (i64, i64),
+}
+
+/// Roots of a verifier that reads many credentials of few signers: each certificate is checked once, and its validity at each use.
+pub struct Roots {
+    roots: Vec<Vec<u8>>,
+    /// By use and certificate.
+    remembered: RwLock<HashMap<(Usage, Vec<u8>), Checked>>,
+}
+
+impl Roots {
+    /// Trusts roots (DER).
+    pub fn new(roots: Vec<Vec<u8>>) -> Self {
+        Roots { roots, remembered: RwLock::default() }
+    }
+}
+
+impl Trust for Roots {
+    fn certified(&self, certificate: &[u8], usage: Usage, now: Timestamp) -> Result<Certified, MdocError> {
+        let key = (usage, certificate.to_vec());
+        let remembered = self.remembered.read().unwrap_or_else(PoisonError::into_inner).get(&key).cloned();
+        if let Some(Checked { certified, valid: (from, until) }) = remembered {
+            return if (from..=until).contains(&now.as_second()) { Ok(certified) } else { Err(MdocError::Chain) };
+        }
+        let found = check_chain(certificate, &self.roots, usage, now)?;
+        let mut remembered = self.remembered.write().unwrap_or_else(PoisonError::into_inner);
+        if remembered.len() >= REMEMBERED_MAX {
+            remembered.clear();
+        }
+        remembered.insert(key, found.clone());
+        Ok(found.certified)
+    }
+}
+
 /// Checks that one of the roots issued a certificate (DER), for this use and time.
 ///
 /// # Errors
@@ -66,28 +141,49 @@ pub fn verify_chain(
     usage: Usage,
     now: Timestamp,
 ) -> Result<Certified, MdocError> {
+    check_chain(certificate, roots, usage, now).map(|checked| checked.certified)
+}
+
+/// The same, with the time for which it holds.
+fn check_chain(
+    certificate: &[u8],
+    roots: &[impl AsRef<[u8]>],
+    usage: Usage,
+    now: Timestamp,
+) -> Result<Checked, MdocError> {
     let signer = parse(certificate)?;
     let at = ASN1Time::from_timestamp(now.as_second()).map_err(|_| MdocError::Chain)?;
-    let signs = signer.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
-    let extended = signer.extended_key_usage().ok().flatten();
-    let for_this = extended.is_some_and(|found| found.value.other.iter().any(|oid| oid.to_id_string() == usage.oid()));
-    if !signs || !for_this || signer.is_ca() || !signer.validity().is_valid_at(at) || !is_understood(&signer) {
+    if !signs(&signer, usage, at) {
         return Err(MdocError::Chain);
     }
     // Several roots may bear one name, when a key follows another.
-    if !roots
-        .iter()
-        .any(|root| parse(root.as_ref()).is_ok_and(|root| issued(&root, &signer, at) && agree(&root, &signer, usage)))
-    {
-        return Err(MdocError::Chain);
-    }
-    certified(&signer)
+    let is_issuer = |root: &X509Certificate<'_>| issued(root, &signer, at) && agree(root, &signer, usage);
+    let root = roots.iter().filter_map(|root| parse(root.as_ref()).ok()).find(is_issuer).ok_or(MdocError::Chain)?;
+    let certified = certified(&signer)?;
+    let (root, own) = (root.validity(), certified.valid);
+    let valid = (own.0.max(root.not_before.timestamp()), own.1.min(root.not_after.timestamp()));
+    Ok(Checked { certified, valid })
+}
+
+/// The key of a certificate (DER) that nobody issued but itself, for this use and time. Whether it is the right one is for the caller to know:
+/// it says no more than its own name.
+pub fn key_of_own(certificate: &[u8], usage: Usage, now: Timestamp) -> Option<PublicKey> {
+    let signer = parse(certificate).ok()?;
+    let at = ASN1Time::from_timestamp(now.as_second()).ok()?;
+    let own = signer.issuer() == signer.subject() && signer.verify_signature(None).is_ok();
+    (own && signs(&signer, usage, at)).then_some(())?;
+    certified(&signer).ok().map(|certified| certified.key)
 }
 
 /// The key of a chain's first certificate (DER), if one of the roots issued it for this use and time: what a reader of a signed text with a
 /// chain in its header asks for.
-pub fn key_of_chain(chain: &[Vec<u8>], roots: &[impl AsRef<[u8]>], usage: Usage, now: Timestamp) -> Option<PublicKey> {
-    verify_chain(chain.first()?, roots, usage, now).ok().map(|certified| certified.key)
+pub fn key_of_chain(
+    chain: &[Vec<u8>],
+    roots: &(impl Trust + ?Sized),
+    usage: Usage,
+    now: Timestamp,
+) -> Option<PublicKey> {
+    roots.certified(chain.first()?, usage, now).ok().map(|certified| certified.key)
 }
 
 /// What a certificate says of itself.
@@ -111,6 +207,14 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, MdocError> {
         Ok(([], certificate)) => Ok(certificate),
         _ => Err(MdocError::Chain),
     }
+}
+
+/// Whether a certificate is one to sign with, for this use and time.
+fn signs(signer: &X509Certificate<'_>, usage: Usage, at: ASN1Time) -> bool {
+    let signs = signer.key_usage().ok().flatten().is_some_and(|usage| usage.value.digital_signature());
+    let extended = signer.extended_key_usage().ok().flatten();
+    let for_this = extended.is_some_and(|found| found.value.other.iter().any(|oid| oid.to_id_string() == usage.oid()));
+    signs && for_this && !signer.is_ca() && signer.validity().is_valid_at(at) && is_understood(signer)
 }
 
 fn issued(root: &X509Certificate<'_>, signer: &X509Certificate<'_>, at: ASN1Time) -> bool {

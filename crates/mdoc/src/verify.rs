@@ -10,7 +10,7 @@ use es256::{AgreementKey, PublicKey};
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
-use crate::certificate::{Certified, Usage, leaf, verify_chain};
+use crate::certificate::{Certified, Trust, Usage, leaf};
 use crate::security_object::{SecurityObject, StatusReference, Validity, text, unsigned};
 use crate::transcript::SessionTranscript;
 use crate::{DOCUMENTS_MAX, MdocError, Namespaces, keys};
@@ -65,7 +65,7 @@ impl Document {
     }
 }
 
-/// Verifies every document of a device response, made over a transcript, against trusted roots (DER). A response that is answered with
+/// Verifies every document of a device response, made over a transcript, against trusted roots ([`Trust`]). A response that is answered with
 /// a MAC needs the reader's ephemeral key of the session.
 ///
 /// # Errors
@@ -73,7 +73,7 @@ impl Document {
 pub fn verify(
     response: &[u8],
     transcript: &SessionTranscript,
-    roots: &[impl AsRef<[u8]>],
+    roots: &(impl Trust + ?Sized),
     now: Timestamp,
     reader: Option<&AgreementKey>,
 ) -> Result<Vec<Document>, MdocError> {
@@ -96,14 +96,18 @@ pub fn verify(
 ///
 /// # Errors
 /// The first check that fails.
-pub fn verify_issued(issuer_signed: &[u8], roots: &[impl AsRef<[u8]>], now: Timestamp) -> Result<Document, MdocError> {
+pub fn verify_issued(
+    issuer_signed: &[u8],
+    roots: &(impl Trust + ?Sized),
+    now: Timestamp,
+) -> Result<Document, MdocError> {
     Ok(verify_issuer_signed(&decode(issuer_signed)?, roots, now)?.0)
 }
 
 fn verify_document(
     document: &Value,
     transcript: &SessionTranscript,
-    roots: &[impl AsRef<[u8]>],
+    roots: &(impl Trust + ?Sized),
     now: Timestamp,
     reader: Option<&AgreementKey>,
 ) -> Result<Document, MdocError> {
@@ -118,11 +122,11 @@ fn verify_document(
 /// Checks what the issuer answers for (clause 9.3.1).
 fn verify_issuer_signed(
     issuer_signed: &Value,
-    roots: &[impl AsRef<[u8]>],
+    roots: &(impl Trust + ?Sized),
     now: Timestamp,
 ) -> Result<(Document, SecurityObject), MdocError> {
     let sign1 = Sign1::parse(field(issuer_signed, "issuerAuth")?)?;
-    let signer = verify_chain(leaf(&sign1)?, roots, Usage::DocumentSigner, now)?;
+    let signer = roots.certified(leaf(&sign1)?, Usage::DocumentSigner, now)?;
     let payload = sign1.payload.ok_or(MdocError::Malformed)?;
     if !sign1.holds(&signer.key, payload) {
         return Err(MdocError::IssuerSignature);

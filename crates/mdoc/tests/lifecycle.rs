@@ -4,6 +4,7 @@ use ciborium::Value;
 use cose::{cose_key, decode, encode, field, map, sign1, tagged, untag};
 use es256::{AgreementKey, Signer, SigningKey};
 use jiff::Timestamp;
+use mdoc::certificate::{Roots, Trust, Usage, verify_chain};
 use mdoc::engagement::{DeviceEngagement, RetrievalMethod};
 use mdoc::issue::{ElementValue, Issuing, StatusReference, Validity};
 use mdoc::present::{DeviceKey, Presented, present};
@@ -313,6 +314,32 @@ fn a_certificate_that_is_not_of_a_document_signer_is_refused() {
         assert_eq!(verify_issued(&credential, &[root], now()), Err(MdocError::Chain));
     }
     assert!(verify_issued(&credential, &[&other.root, &issuer.root], now()).is_ok(), "roots of one name");
+}
+
+#[test]
+fn what_is_remembered_of_a_certificate_ends_with_its_validity() {
+    let (issuer, other) = (issuer(), issuer());
+    let device = SigningKey::generate().unwrap();
+    let credential = issued(&issuer, device.public_key());
+    let roots = Roots::new(vec![issuer.root.clone()]);
+    let anothers = issued(&other, device.public_key());
+    for _ in 0..2 {
+        assert!(verify_issued(&credential, &roots, now()).is_ok());
+        assert_eq!(verify_issued(&anothers, &roots, now()), Err(MdocError::Chain), "no root of it");
+        let as_reader = roots.certified(&issuer.certificate, Usage::Reader, now());
+        assert_eq!(as_reader, Err(MdocError::Chain), "remembered for one use");
+    }
+    let certified = roots.certified(&issuer.certificate, Usage::DocumentSigner, now());
+    assert_eq!(certified, verify_chain(&issuer.certificate, &[&issuer.root], Usage::DocumentSigner, now()));
+    // Centuries before and after, with what is remembered and without.
+    for time in ["1900-01-01T00:00:00Z", "2300-01-01T00:00:00Z"] {
+        let then = time.parse().unwrap();
+        let fresh = Roots::new(vec![issuer.root.clone()]);
+        for roots in [&roots, &fresh] {
+            let told = roots.certified(&issuer.certificate, Usage::DocumentSigner, then);
+            assert_eq!(told, Err(MdocError::Chain), "{time}");
+        }
+    }
 }
 
 /// `IssuerSigned` whose security object was changed and signed again by the issuer.

@@ -4,7 +4,7 @@
 //! of scope: the credentials themselves (the crates `mdoc` and `sdjwt`), HTTP, and who is to be trusted.
 //!
 //! In the order in which a credential lives: [`offer`] → [`metadata`] → [`token`] with [`dpop`] → [`proof`] and [`credential`] →
-//! [`request`] with [`dcql`] and [`registration`] → [`response`].
+//! [`request`] with [`dcql`] and [`registration`] → [`response`]. [`trusted_list`] tells whom all of them trust.
 
 pub mod credential;
 pub mod dcql;
@@ -16,6 +16,7 @@ pub mod registration;
 pub mod request;
 pub mod response;
 pub mod token;
+pub mod trusted_list;
 
 use serde::{Deserialize, Serialize};
 

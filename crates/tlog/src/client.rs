@@ -73,6 +73,16 @@ pub enum LogError {
         /// The month.
         period: String,
     },
+    /// Somebody may be given another list of whom to trust than everybody else.
+    #[error(
+        "entry {index} is a second list of trusted entities with the number {sequence}: somebody may be marked by it"
+    )]
+    SecondTrustedList {
+        /// The entry.
+        index: u64,
+        /// The list's number.
+        sequence: u64,
+    },
     /// An operator who tags makes more keysets than one.
     #[error("entry {index} is a second keyset for {unit} in one period: somebody may be marked by it")]
     SecondKeyset {
@@ -95,7 +105,7 @@ pub struct VerifiedLog {
 }
 
 /// Checks a whole log: the signature, every entry against every tile, the root, and that it continues `previous`; and that each
-/// unit and expiry has one keyset, each predicate and month one key.
+/// unit and expiry has one keyset, each predicate and month one key, each list of trusted entities a number of its own.
 ///
 /// # Errors
 /// The first thing that is wrong.
@@ -145,6 +155,7 @@ pub fn verify_log(
     }
     one_keyset_each(&entries)?;
     one_predicate_key_each(&entries)?;
+    one_trusted_list_each(&entries)?;
     Ok(VerifiedLog { checkpoint, note, entries })
 }
 
@@ -170,6 +181,20 @@ fn one_predicate_key_each(entries: &[Vec<u8>]) -> Result<(), LogError> {
             let first = seen.entry((predicate.clone(), period.clone())).or_insert_with(|| spki_sha256.clone());
             if *first != spki_sha256 {
                 return Err(LogError::SecondPredicateKey { index, predicate, period });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// That each number of a list of trusted entities is that of one list. One that is announced twice is the same.
+fn one_trusted_list_each(entries: &[Vec<u8>]) -> Result<(), LogError> {
+    let mut seen: BTreeMap<u64, String> = BTreeMap::new();
+    for (index, bytes) in (0u64..).zip(entries) {
+        if let Ok(Entry::TrustedList { sequence, sha256, .. }) = Entry::parse(bytes) {
+            let first = seen.entry(sequence).or_insert_with(|| sha256.clone());
+            if *first != sha256 {
+                return Err(LogError::SecondTrustedList { index, sequence });
             }
         }
     }

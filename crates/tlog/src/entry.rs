@@ -9,8 +9,8 @@ use crate::tag::Tag;
 use crate::tile::ENTRY_MAX_LEN;
 
 /// The version that is written. Version 2 has `keyset-closed`, and `lapsed_minor` in the totals; version 3 has relying parties,
-/// certificates and predicates' keys.
-const VERSION: u32 = 3;
+/// certificates and predicates' keys; version 4 has lists of trusted entities.
+const VERSION: u32 = 4;
 /// The oldest version that is read.
 const VERSION_MIN: u32 = 1;
 
@@ -152,9 +152,18 @@ pub enum Entry {
     },
     /// A certificate that signs credentials, or for relying parties.
     IssuerCertificate {
-        /// `iaca`, `document-signer`, `register-root` or `registrar`.
+        /// `iaca`, `document-signer`, `register-root`, `registrar` or `list-operator`.
         role: String,
         /// SHA-256 of the certificate in DER.
+        sha256: String,
+        /// Unix time.
+        at: u64,
+    },
+    /// A list of trusted entities, which everybody is given in the same words.
+    TrustedList {
+        /// One more with each list.
+        sequence: u64,
+        /// SHA-256 of the list as it is signed and served.
         sha256: String,
         /// Unix time.
         at: u64,
@@ -212,11 +221,11 @@ mod tests {
         let fields = vec!["birth_date".to_owned()];
         let entry = Entry::RecordOpened { tag, purpose: "p".into(), role: "r".into(), fields, at: 3_600 };
         let bytes = entry.to_bytes().unwrap();
-        assert!(bytes.starts_with(br#"{"v":3,"type":"record-opened","tag":"0101"#));
+        assert!(bytes.starts_with(br#"{"v":4,"type":"record-opened","tag":"0101"#));
         assert_eq!(Entry::parse(&bytes), Ok(entry));
         assert!(Entry::parse(br#"{"v":1,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_ok());
         assert!(Entry::parse(br#"{"v":0,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
-        assert!(Entry::parse(br#"{"v":4,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
+        assert!(Entry::parse(br#"{"v":5,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
         assert!(Entry::parse(br#"{"v":1,"type":"payment","person":"p"}"#).is_err());
     }
 }

@@ -188,6 +188,18 @@ fn a_second_keyset_in_one_period_is_noticed() {
 }
 
 #[test]
+fn a_second_list_of_trusted_entities_with_one_number_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, verifier, files) = open(folder.path());
+    let list = |sequence, sha256: &str| Entry::TrustedList { sequence, sha256: sha256.into(), at: 0 };
+    log.append(&[list(1, "aa"), list(1, "aa"), list(2, "bb")]).unwrap();
+    assert!(verify_log(&files, &verifier, None).is_ok());
+    log.append(&[list(1, "cc")]).unwrap();
+    let told = verify_log(&files, &verifier, None);
+    assert!(matches!(told, Err(LogError::SecondTrustedList { index: 3, sequence: 1 })));
+}
+
+#[test]
 fn a_file_that_a_checkpoint_covers_is_never_written_again() {
     // A reader may be half-way through it: found as a wrong tile under load.
     let folder = tempfile::tempdir().unwrap();

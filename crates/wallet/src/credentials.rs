@@ -24,8 +24,8 @@ use sha2::{Digest, Sha256};
 
 use crate::http::{self, Body};
 use crate::predicates::{KnownKey, TokenBatch};
-use crate::state;
 use crate::{Wallet, WalletError, unix_now};
+use crate::{state, trusted};
 
 /// Credentials of a batch: what the standard wallets ask for.
 pub const BATCH_SIZE: usize = 30;
@@ -231,25 +231,27 @@ impl Wallet {
         Ok(taken)
     }
 
-    /// A root that the offer vouches for: fetched once, and held against the hash in the offer.
+    /// A root that the offer names and the list of trusted entities in the log has. The list is fetched once.
     pub(crate) fn root(&mut self, of: RootOf) -> Result<Vec<u8>, WalletError> {
         let issuer = self.issuer()?.clone();
-        let (hash, path) = match of {
-            RootOf::Issuer => (issuer.root_sha256, "iaca"),
-            RootOf::Register => (issuer.register_sha256, "register/root"),
+        let hash = match of {
+            RootOf::Issuer => issuer.root_sha256,
+            RootOf::Register => issuer.register_sha256,
         };
-        if let Some(root) = self.credentials()?.roots.get(&hash) {
-            return Ok(URL_SAFE_NO_PAD.decode(root).unwrap_or_default());
+        if !self.credentials()?.roots.contains_key(&hash) {
+            let list = self.trusted_list()?;
+            let held = self.credentials()?;
+            for root in trusted::ROOTS.into_iter().flat_map(|kind| list.certificates(kind)) {
+                held.roots.insert(hex::encode(Sha256::digest(&root)), URL_SAFE_NO_PAD.encode(&root));
+            }
+            if !held.roots.contains_key(&hash) {
+                let detail = "the certificate that your offer names is not in the list of trusted entities that everybody is given: don't use it, and report it";
+                return Err(WalletError::Credential { detail: detail.into() });
+            }
+            self.save_credentials()?;
         }
-        let root = http::get_bytes(&format!("{}/{path}", issuer.url))?;
-        if hex::encode(Sha256::digest(&root)) != hash {
-            let detail =
-                "the issuer's certificate is not the one that your offer names: don't use it, and report it".into();
-            return Err(WalletError::Credential { detail });
-        }
-        self.credentials()?.roots.insert(hash, URL_SAFE_NO_PAD.encode(&root));
-        self.save_credentials()?;
-        Ok(root)
+        let root = &self.credentials()?.roots[&hash];
+        Ok(URL_SAFE_NO_PAD.decode(root).unwrap_or_default())
     }
 
     /// The credentials, read from their file at the first use.

@@ -13,7 +13,7 @@
 //!
 //! In the order in which money passes: [`state`] (what is kept) → [`holder`] (who is asked as whom) → [`collect`] →
 //! [`exchange`] → [`lock`] → [`pay`] and [`transfer`] (as text or moving QR codes: [`animated`]) → [`keys`] (what opens a lock) → [`redeem`] (a till's own) → [`recover`] and [`restore`] (after a crash or a loss)
-//! → [`log_view`] (who opened my record). And as identity passes: [`holder`] → [`credentials`] (batches) and [`predicates`] (tokens) → [`present`] (who asks, for what,
+//! → [`log_view`] (who opened my record). And as identity passes: [`holder`] → [`trusted`] (whose credentials) → [`credentials`] (batches) and [`predicates`] (tokens) → [`present`] (who asks, for what,
 //! yes or no).
 
 pub mod animated;
@@ -38,6 +38,7 @@ pub mod restore;
 pub mod selection;
 pub mod state;
 pub mod transfer;
+pub mod trusted;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

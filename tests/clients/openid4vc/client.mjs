@@ -12,13 +12,15 @@
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
+import { X509Certificate, createHash, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { Oauth2Client, clientAuthenticationNone, setGlobalConfig } from '@openid4vc/oauth2';
 import { Openid4vciClient } from '@openid4vc/openid4vci';
 import { Openid4vpClient } from '@openid4vc/openid4vp';
+import { validateLoTE } from '@owf/eudi-lote';
 import { DcqlQuery } from 'dcql';
+import { compactVerify } from 'jose';
 import { callbacks, newKey, thumbprint } from './keys.mjs';
 import * as mdoc from './mdoc.mjs';
 import * as sdjwt from './sdjwt.mjs';
@@ -36,7 +38,7 @@ const input = JSON.parse(readFileSync(0, 'utf8'));
 const step = (text) => console.log(`ok   ${text}`);
 const bytes = (text) => new Uint8Array(Buffer.from(text, 'base64url'));
 const party = JSON.parse(readFileSync(input.party, 'utf8'));
-const [issuerRoot, registerRoot] = [party.issuer_root, party.register_root].map(bytes);
+const [issuerRoot, registerRoot] = [party.issuer_roots[0], party.register_root].map(bytes);
 
 /** Expects a refusal that says something. */
 async function refused(sign, promise, what) {
@@ -106,6 +108,28 @@ assert.deepEqual(plain.knownCredentialConfigurations, metadata.knownCredentialCo
 step('resolves the offer and the metadata, signed (application/jwt, against our root) and unsigned: the same');
 const distrusting = new Openid4vciClient({ callbacks: { ...wallet, verifyJwt: callbacks([registerRoot]).verifyJwt } });
 await refused('verification failed', distrusting.resolveIssuerMetadata(offer.credential_issuer), 'metadata that another root vouches for');
+
+// Whom to trust: the list in the form of ETSI TS 119 602, signed by who it says.
+const listAddress = `${metadata.credentialIssuer.credential_issuer}/trusted-list`;
+const list = await (await fetch(listAddress)).text();
+const [operator] = JSON.parse(Buffer.from(list.split('.')[0], 'base64url')).x5c.map((text) => new X509Certificate(Buffer.from(text, 'base64')));
+assert.ok(operator.verify(operator.publicKey) && operator.keyUsage.includes('0.4.0.2231.3.0'), "the operator's certificate");
+const { payload } = await compactVerify(list, operator.publicKey, { algorithms: ['ES256'] });
+const trusted = JSON.parse(Buffer.from(payload));
+const { valid, errors } = validateLoTE(trusted);
+assert.ok(valid, JSON.stringify(errors));
+const without = structuredClone(trusted);
+delete without.LoTE.TrustedEntitiesList[0].TrustedEntityServices[0].ServiceInformation.ServiceName;
+assert.ok(!validateLoTE(without).valid, 'the control: a service without a name');
+const anchor = Object.fromEntries(
+  trusted.LoTE.TrustedEntitiesList.flatMap(({ TrustedEntityServices }) => TrustedEntityServices)
+    .map(({ ServiceInformation: { ServiceTypeIdentifier: type, ServiceDigitalIdentity: { X509Certificates } } }) => [type.split('/SvcType/')[1], X509Certificates[0].val]),
+);
+assert.equal(anchor['PID/Issuance'], Buffer.from(issuerRoot).toString('base64'));
+assert.equal(anchor['WRPAC/Issuance'], Buffer.from(registerRoot).toString('base64'));
+const logged = await (await fetch(`${listAddress}/log-entry`)).json();
+assert.equal(logged.sha256, createHash('sha256').update(list).digest('hex'));
+step('@owf/eudi-lote validates the list of trusted entities, jose its signature: it names the roots that are trusted here');
 
 const [server] = metadata.authorizationServers;
 const holder = newKey();
@@ -374,5 +398,5 @@ later.stop();
 await refused('invalid_grant', refresh(refreshed.refresh_token, holder), 'a refresh token of a device that was revoked');
 
 console.log('openid4vc: all steps passed; its last line is a device response for pymdoccbor');
-console.log(JSON.stringify({ root: party.issuer_root, response: forPymdoccbor }));
+console.log(JSON.stringify({ root: party.issuer_roots[0], response: forPymdoccbor }));
 process.exit(0);

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use es256::{AgreementKey, Signer};
 use jose::Jwk;
-use mdoc::certificate::{Usage, key_of_chain, verify_chain};
+use mdoc::certificate::{Roots, Usage, key_of_chain, verify_chain};
 use mdoc::transcript::{Handover, SessionTranscript};
 use mdoc::verify::to_json;
 use openid4vc::dcql::{ClaimQuery, CredentialQuery, CredentialSet, PREDICATE, Query};
@@ -174,6 +174,8 @@ pub struct Verifier {
 
 struct Inner {
     party: RelyingParty,
+    /// The issuers' roots.
+    roots: Roots,
     registration: Registration,
     predicates: Option<predicates::Taking>,
     network: Arc<dyn Network>,
@@ -240,8 +242,8 @@ impl Verifier {
         }
         let (sessions, requests) =
             (Expiring::new(SESSION_SECONDS, SESSIONS_MAX), Expiring::new(SESSION_SECONDS, SESSIONS_MAX));
-        let inner =
-            Inner { party, registration, predicates, network, clock, sessions, requests, lists: Mutex::default() };
+        let (roots, lists) = (Roots::new(party.issuer_roots.clone()), Mutex::default());
+        let inner = Inner { party, roots, registration, predicates, network, clock, sessions, requests, lists };
         Ok(Verifier { inner: Arc::new(inner) })
     }
 
@@ -443,7 +445,7 @@ impl Verifier {
             jwk_thumbprint: Some(thumbprint),
             response_uri: &request.response_uri,
         });
-        let roots = &self.inner.party.issuer_roots;
+        let roots = &self.inner.roots;
         let documents = mdoc::verify::verify(&response, &transcript, roots, self.inner.clock.now(), None)
             .map_err(|error| refused(&error))?;
         let [document] = documents.as_slice() else { return Err(refused(&"one document was asked for")) };
@@ -476,7 +478,7 @@ impl Verifier {
     ) -> Result<Map<String, Value>, VerifierError> {
         let refused = |error: &dyn ToString| VerifierError::Presentation(error.to_string());
         let now = self.inner.clock.now();
-        let roots = &self.inner.party.issuer_roots;
+        let roots = &self.inner.roots;
         let issuer =
             |header: &jose::Header, _: Option<&str>| key_of_chain(&header.x5c, roots, Usage::DocumentSigner, now);
         let binding =
@@ -526,7 +528,7 @@ impl Verifier {
             return Ok(list);
         }
         let token = self.inner.network.status_list(uri, form).map_err(VerifierError::Status)?;
-        let (roots, at) = (&self.inner.party.issuer_roots, self.inner.clock.now());
+        let (roots, at) = (&self.inner.roots, self.inner.clock.now());
         let trusted = |chain: &[Vec<u8>]| key_of_chain(chain, roots, Usage::DocumentSigner, at);
         let failed = |error: statuslist::StatusListError| VerifierError::Status(error.to_string());
         let read = match form {

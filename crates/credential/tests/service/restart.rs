@@ -3,8 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use credential::status::Form;
-use credential::{Announcement, Clock, IssuerError};
+use credential::{Announcement, Clock, IssuerError, Renewed};
+use mdoc::certificate::{Usage, key_of_own};
 use openid4vc::token::{REFRESH_TOKEN, TokenRequest};
+use openid4vc::trusted_list::{ServiceKind, TrustedList};
 use sha2::{Digest, Sha256};
 use statuslist::Status;
 
@@ -70,19 +72,107 @@ fn places_stay_taken() {
     assert_eq!(before.len(), all);
 }
 
+/// What is announced at the first start.
+const FIRST_ENTRIES: [&str; 6] =
+    ["iaca", "document-signer", "register-root", "registrar", "list-operator", "trusted list"];
+
+/// A service that is never stopped does the same.
+#[test]
+fn signers_follow_one_another_while_running() {
+    let place = Place::new();
+    place.world.pass(59 * DAY);
+    let old = place.device("ada").held(FORMATS[0]);
+    let renewed = place.credentials.follow_calendar().unwrap();
+    assert_eq!((renewed.signers, renewed.trusted_list), (0, false));
+    let before = place.credentials.document_signer().chain.clone();
+    place.world.pass(32 * DAY);
+    place.world.log_down.store(true, Ordering::SeqCst);
+    assert!(matches!(place.credentials.follow_calendar(), Err(IssuerError::Log(_))));
+    assert_eq!(place.credentials.document_signer().chain, before, "what can't be announced is not used");
+    place.world.log_down.store(false, Ordering::SeqCst);
+    let renewed = place.credentials.follow_calendar().unwrap();
+    assert_eq!((renewed.signers, renewed.trusted_list), (2, true));
+    assert_ne!(place.credentials.document_signer().chain, before);
+    let entries: Vec<_> =
+        place.world.roles().into_iter().skip(FIRST_ENTRIES.len()).filter(|role| *role != "predicate key").collect();
+    assert_eq!(entries, ["document-signer", "registrar", "trusted list"]);
+    assert_eq!(place.credentials.follow_calendar().unwrap(), Renewed::default(), "once");
+    let new = place.device("bea").held(FORMATS[0]);
+    assert_eq!(place.read(&old).values["given_name"], "ada", "signed by the one before");
+    assert_eq!(place.read(&new).values["given_name"], "bea");
+}
+
+fn trusted_list(credentials: &credential::Credentials, now: jiff::Timestamp) -> TrustedList {
+    let own = |certificate: &[u8]| key_of_own(certificate, Usage::TrustedList, now);
+    TrustedList::verify(&credentials.trusted_list().jws, own, now).unwrap()
+}
+
+#[test]
+fn the_trusted_list_names_the_roots_and_is_renewed_in_time() {
+    let place = Place::new();
+    let list = trusted_list(&place.credentials, place.world.now());
+    assert_eq!(list.certificates(ServiceKind::Credentials), [place.credentials.issuer_root()]);
+    assert_eq!(list.certificates(ServiceKind::AccessCertificates), [place.credentials.register_root()]);
+    assert_eq!(list.sequence, 1);
+    let published = place.credentials.trusted_list();
+    let place = place.reopened();
+    assert_eq!(place.credentials.trusted_list(), published, "the same after a restart");
+    // In the log in the words that are served, under its place.
+    let hash: [u8; 32] = Sha256::digest(&published.jws).into();
+    let entry = &place.world.announced.lock().unwrap()[usize::try_from(published.log_index).unwrap()].clone();
+    assert_eq!(*entry, Announcement::TrustedList { sequence: 1, sha256: hash });
+    place.world.pass(90 * DAY);
+    assert!(!place.credentials.follow_calendar().unwrap().trusted_list);
+    place.world.pass(2 * DAY);
+    assert!(place.credentials.follow_calendar().unwrap().trusted_list, "half of its time is over");
+    assert_eq!(trusted_list(&place.credentials, place.world.now()).sequence, 2);
+    // A wallet provider that is added is in the next list.
+    let providers = place.folder.path().join("keys/wallet-providers");
+    std::fs::create_dir_all(&providers).unwrap();
+    std::fs::write(providers.join("a.der"), place.credentials.issuer_root()).unwrap();
+    let place = place.reopened();
+    let list = trusted_list(&place.credentials, place.world.now());
+    assert_eq!((list.sequence, list.certificates(ServiceKind::Wallets).len()), (3, 1));
+}
+
+/// The process ends after the list was written down for the log, and before anybody knows whether it is there: it is announced again,
+/// since another one with its number would look like a list for one person.
+#[test]
+fn a_list_that_may_be_in_the_log_is_announced_again() {
+    let (folder, world) = (tempfile::tempdir().unwrap(), World::new());
+    drop(open(folder.path(), &world).unwrap());
+    world.pass(92 * DAY);
+    let waiting = folder.path().join("trusted-list.next");
+    // The log takes the two signers' certificates, and then nothing.
+    world.log_takes.store(2, Ordering::SeqCst);
+    assert!(matches!(open(folder.path(), &world), Err(IssuerError::Log(_))));
+    let begun = std::fs::read_to_string(&waiting).unwrap();
+    world.log_takes.store(usize::MAX, Ordering::SeqCst);
+    world.pass(DAY);
+    let credentials = open(folder.path(), &world).unwrap();
+    assert_eq!(credentials.trusted_list().jws, begun);
+    assert!(!waiting.exists());
+    // One that was served before is not taken for one that waits.
+    std::fs::write(&waiting, &begun).unwrap();
+    world.pass(92 * DAY);
+    assert!(credentials.follow_calendar().unwrap().trusted_list);
+    assert_ne!(credentials.trusted_list().jws, begun);
+    assert_eq!(trusted_list(&credentials, world.now()).sequence, 3);
+}
+
 #[test]
 fn signers_follow_one_another_and_old_credentials_still_verify() {
     let place = Place::new();
     let old = place.device("ada").held(FORMATS[0]);
-    assert_eq!(place.world.roles(), ["iaca", "document-signer", "register-root", "registrar"]);
+    assert_eq!(place.world.roles(), FIRST_ENTRIES);
     place.world.pass(59 * DAY);
     let place = place.reopened();
-    assert_eq!(place.world.roles().len(), 4, "within the quarter nothing changes");
+    assert_eq!(place.world.roles().len(), 6, "within the quarter nothing changes");
     place.read(&old);
     let old = place.device("bea").held(FORMATS[0]);
     place.world.pass(32 * DAY);
     let place = place.reopened();
-    assert_eq!(place.world.roles()[4..], ["document-signer", "registrar"]);
+    assert_eq!(place.world.roles()[6..], ["document-signer", "registrar", "trusted list"]);
     let new = place.device("cid").held(FORMATS[0]);
     assert_eq!(place.read(&old).values["given_name"], "bea", "signed by the one before");
     assert_eq!(place.read(&new).values["given_name"], "cid");

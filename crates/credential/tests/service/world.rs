@@ -46,6 +46,8 @@ pub struct World {
     /// The registry does what it is asked, and its answer is lost.
     pub answers_lost: AtomicBool,
     pub log_down: AtomicBool,
+    /// How many entries the log still takes.
+    pub log_takes: AtomicUsize,
     pub announced: Mutex<Vec<Announcement>>,
     offers: Mutex<BTreeMap<String, Offer>>,
 }
@@ -57,7 +59,7 @@ struct Offer {
 
 impl World {
     pub fn new() -> Arc<World> {
-        Arc::new(World { now: AtomicI64::new(NOW), ..World::default() })
+        Arc::new(World { now: AtomicI64::new(NOW), log_takes: AtomicUsize::new(usize::MAX), ..World::default() })
     }
 
     pub fn pass(&self, seconds: i64) {
@@ -74,6 +76,7 @@ impl World {
             Announcement::RelyingParty { .. } => "relying party",
             Announcement::RelyingPartySuspended { .. } => "suspended",
             Announcement::PredicateKey { .. } => "predicate key",
+            Announcement::TrustedList { .. } => "trusted list",
         };
         self.announced.lock().unwrap().iter().map(role).collect()
     }
@@ -117,6 +120,10 @@ impl PublicRecord for World {
     fn announce(&self, announcement: &Announcement) -> Result<u64, String> {
         if self.log_down.load(Ordering::SeqCst) {
             return Err("the log is down".into());
+        }
+        let one_less = |left: usize| left.checked_sub(1);
+        if self.log_takes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less).is_err() {
+            return Err("the log takes no more".into());
         }
         let mut announced = self.announced.lock().unwrap();
         announced.push(announcement.clone());
