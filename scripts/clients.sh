@@ -6,8 +6,9 @@ cd "$(dirname "$0")/.."
 cargo build --quiet -p habeas
 habeas=target/debug/habeas
 work=$(mktemp -d)
-server=""
+server="" witness=""
 stop() {
+    [ -n "$witness" ] && kill "$witness" 2>/dev/null
     [ -n "$server" ] && kill "$server" 2>/dev/null && wait "$server" 2>/dev/null
     rm -rf "$work"
 }
@@ -70,6 +71,19 @@ echo "ok   our wallet's money is restored from its words"
 "$habeas" log mine --wallet "$work/a.json" | grep issue-credential >/dev/null
 echo "ok   log verified, own entries found"
 
+# The log, judged by a program that has nothing of ours: a checkpoint, a witness's cosignature, an entry.
+python=target/pymdoccbor/bin/python
+"$habeas" witness --log "$mint/log" --name witness.example --listen 127.0.0.1:0 --data "$work/witness" >"$work/witness.log" &
+witness=$!
+for _ in $(seq 100); do grep -q '^key:' "$work/witness.log" && break; sleep 0.1; done
+witness_key=$(sed -n 's/^key: //p' "$work/witness.log")
+log_key=$(sed -n 's/^log key: //p' "$work/up.log")
+"$habeas" log witness add "$(sed -n 's/^witness: //p' "$work/witness.log")" "$witness_key" --quorum 1 --data "$data" >/dev/null
+for _ in $(seq 100); do grep -q witness.example "$data/log/public/checkpoint" && break; sleep 0.1; done
+"$python" tests/clients/tlog/client.py "$mint/log" "$log_key" 7 "$witness_key"
+"$habeas" log witness remove witness.example --quorum 0 --data "$data" >/dev/null
+kill -TERM "$witness"; wait "$witness"; witness=""
+
 # Other people's wallets get credentials and show them to our verifier; other people's verifiers judge what we issued.
 "$habeas" relying-party register "City pool" --identifier NTRUT-1 --purpose "Cheaper tickets for adults" \
     --legal-basis "Bathing act" --attributes given_name,age_over_18 --out "$work/party.json" --data "$data" >/dev/null
@@ -88,3 +102,32 @@ tail -1 "$work/client.log" | target/pymdoccbor/bin/python tests/clients/pymdoccb
 kill -TERM "$server"; wait "$server"; server=""
 "$habeas" audit --data "$data" | tail -1 | grep -x balanced >/dev/null
 echo "ok   audit balanced, beside the server and after it"
+
+# An operator puts another log in the place of the one that a monitor saw. What the monitor keeps convicts it, for others, too.
+tampered=$work/tampered
+up_tampered() {
+    "$habeas" up --data "$tampered" --listen 127.0.0.1:0 >"$work/up.log" 2>&1 &
+    server=$!
+    for _ in $(seq 100); do grep -q '^data:' "$work/up.log" && break; sleep 0.1; done
+    mint=$(sed -n 's/^mint: //p' "$work/up.log")
+}
+up_tampered
+log_key=$(sed -n 's/^log key: //p' "$work/up.log")
+"$habeas" officer olga --role programme-officer --data "$tampered" >/dev/null
+"$habeas" monitor "$mint" --key "$log_key" --data "$work/monitor" --once >/dev/null
+kill -TERM "$server"; wait "$server"; server=""
+rm -r "$tampered/log/public" "$tampered/log/checkpoint"
+up_tampered
+for amount in $(seq 20); do
+    "$habeas" programme "Food" --amount "$amount" --period 2026-12 --rule everyone --as olga --data "$tampered" >/dev/null
+done
+if "$habeas" monitor "$mint" --key "$log_key" --data "$work/monitor" --once >"$work/monitor.log" 2>&1; then
+    echo "a log that was rewritten was not noticed" >&2; exit 1
+fi
+grep -q "ALARM: the log rewrote" "$work/monitor.log" || { cat "$work/monitor.log" >&2; exit 1; }
+for evidence in "$work"/monitor/alarms/*.json; do
+    "$habeas" evidence "$evidence" --key "$log_key"
+    "$python" tests/clients/tlog/client.py --evidence "$evidence" "$log_key"
+done
+kill -TERM "$server"; wait "$server"; server=""
+echo "ok   a rewritten log is convicted by what a monitor keeps"

@@ -6,11 +6,14 @@ use std::sync::OnceLock;
 
 use tlog::checkpoint::Checkpoint;
 use tlog::client::{SourceError, TileSource, prove_consistency, prove_inclusion, verify_log};
+use tlog::cosignature::{Cosigner, Policy, Witness};
 use tlog::entry::Entry;
+use tlog::evidence::Evidence;
 use tlog::merkle::{leaf_hash, root_of, verify_inclusion};
 use tlog::note::{Signer, Verifier};
 use tlog::tag::TagKey;
 use tlog::tile::{self, TileId};
+use tlog::witness::AddCheckpoint;
 
 /// Entries of the log: a full bundle and some.
 const SIZE: u64 = 259;
@@ -28,6 +31,11 @@ fn signer() -> Signer {
 fn verifier() -> &'static Verifier {
     static VERIFIER: OnceLock<Verifier> = OnceLock::new();
     VERIFIER.get_or_init(|| signer().verifier())
+}
+
+fn policy() -> &'static Policy {
+    static POLICY: OnceLock<Policy> = OnceLock::new();
+    POLICY.get_or_init(|| verifier().clone().into())
 }
 
 fn entries() -> &'static [Vec<u8>] {
@@ -48,6 +56,27 @@ pub fn note(data: &[u8]) -> bool {
     let mut taken = false;
     if let Ok(key) = Verifier::parse(text) {
         assert_eq!(Verifier::parse(&key.to_vkey()), Ok(key), "what is written is read again");
+        taken = true;
+    }
+    if let Ok(key) = Witness::parse(text) {
+        assert_eq!(Witness::parse(&key.to_vkey()), Ok(key), "what is written is read again");
+        taken = true;
+    }
+    if let Ok(request) = AddCheckpoint::parse(data) {
+        assert_eq!(
+            AddCheckpoint::parse(request.to_body().as_bytes()),
+            Ok(request.clone()),
+            "what is written is read again"
+        );
+        if let Ok(checkpoint) = request.check(verifier, None) {
+            assert_eq!(checkpoint, *checkpoint_of(SIZE), "what was not signed is not cosigned");
+        }
+        taken = true;
+    }
+    if let Ok(evidence) = Evidence::from_json(data) {
+        assert_eq!(Evidence::from_json(&evidence.to_json()), Ok(evidence.clone()), "what is written is read again");
+        // One checkpoint was signed, and it is honest.
+        assert!(evidence.check(verifier).is_err(), "an honest log is convicted");
         taken = true;
     }
     if let Ok(opened) = verifier.open(text) {
@@ -72,7 +101,16 @@ pub fn note_seeds() -> Vec<Vec<u8>> {
     let witness = Signer::new("witness.example", &[8; 32]).expect("a name");
     let beside = witness.sign(&note_text());
     let cosigned = format!("{ours}{}", beside.split_once("\n\n").map(|(_, lines)| lines).expect("a note"));
-    vec![ours.into_bytes(), cosigned.into_bytes(), signer().verifier().to_vkey().into_bytes()]
+    let cosigner = Cosigner::new("witness.example", &[9; 32]).expect("a name");
+    let request = AddCheckpoint { old_size: 0, proof: Vec::new(), note: ours.clone() }.to_body();
+    let longer = AddCheckpoint { old_size: 7, proof: vec![[1; 32]; 3], note: ours.clone() }.to_body();
+    let fork = Evidence::Fork { log: signer().verifier().to_vkey(), one: ours.clone(), other: ours.clone() };
+    let entries = Evidence::Entries { log: String::new(), checkpoint: ours.clone(), entries: Vec::new() };
+    [ours, cosigned, signer().verifier().to_vkey(), cosigner.witness().to_vkey(), request, longer]
+        .map(String::into_bytes)
+        .into_iter()
+        .chain([fork.to_json(), entries.to_json()])
+        .collect()
 }
 
 /// A width, then a bundle of entries or the hashes of a tile; or an entry.
@@ -228,7 +266,7 @@ fn changed(data: &[u8]) {
     }
     let source = Changed(changed);
     let (older, newer) = (checkpoint_of(OLDER), checkpoint_of(SIZE));
-    if let Ok(verified) = verify_log(&source, verifier(), Some(older)) {
+    if let Ok(verified) = verify_log(&source, policy(), Some(older)) {
         assert!(verified.entries == entries() && verified.checkpoint == *newer, "a changed log was verified");
     }
     let index = u64::from(rest.first().copied().unwrap_or(data.len() as u8));
@@ -283,7 +321,7 @@ mod tests {
     #[test]
     fn the_log_verifies_as_long_as_nothing_is_changed() {
         let source = Changed(files().clone());
-        assert!(verify_log(&source, verifier(), Some(&checkpoint(OLDER))).is_ok());
+        assert!(verify_log(&source, policy(), Some(&checkpoint(OLDER))).is_ok());
         assert!(prove_inclusion(&source, &checkpoint(SIZE), 258).is_ok());
         assert!(prove_consistency(&source, &checkpoint(OLDER), &checkpoint(SIZE)).is_ok());
     }

@@ -51,7 +51,7 @@ pub fn run(services: &Services) -> Result<AuditReport> {
         }
     }
     let verified = Verifier::parse(services.log.vkey()).map_err(|error| error.to_string()).and_then(|key| {
-        verify_log(&PublicFiles(services.log.public_folder()), &key, None).map_err(|error| error.to_string())
+        verify_log(&PublicFiles(services.log.public_folder()), &key.into(), None).map_err(|error| error.to_string())
     });
     let log_entries = match verified {
         Ok(log) => log.checkpoint.size,

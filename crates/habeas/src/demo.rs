@@ -28,6 +28,7 @@ use terminal::till::{Merchant, TillSetup};
 use terminal::{Till, server as till_server};
 use tlog::client::verify_log;
 use tlog::note::Verifier;
+use transparency::cosigning::Witnesses;
 use treasury::bank::{self, Deposit};
 use treasury::settlement::Settlement;
 use wallet::Wallet;
@@ -123,7 +124,7 @@ pub fn run(data: &DataFolder, people: &Path, map: &Path, seed: u64) -> Result<Su
     let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
     let server = Server::start(data, listen, Options::default())?;
     say(&format!("services listen at {}", server.url));
-    let services = crate::services_at(&server.url, server.services.log.vkey())?;
+    let services = crate::services_at(&server.url, server.services.log.vkey(), &Witnesses::default())?;
     let admin = Officer::of(data, "admin")?;
     let officer = |name: &str, role: &str| -> Result<Officer> {
         let token: Token = admin.post("/registry/v1/officers", &json!({"name": name, "role": role}))?;
@@ -196,7 +197,7 @@ pub fn run(data: &DataFolder, people: &Path, map: &Path, seed: u64) -> Result<Su
     say("checking the books against the stores, and the log against its tiles");
     let report = server.services.audit()?;
     let verifier = Verifier::parse(server.services.log.vkey())?;
-    let log = verify_log(&HttpTiles::new(&services.log), &verifier, None)?;
+    let log = verify_log(&HttpTiles::new(&services.log), &verifier.into(), None)?;
     let openings = Wallet::open(&wallet_path(data, 0))?.openings()?.len();
     ensure!(openings > 0, "a person found no entry about themselves");
     let totals = report.totals.get("usd").cloned().unwrap_or_default();

@@ -14,6 +14,7 @@ use openid4vc::{MSO_MDOC, SD_JWT_VC};
 use terminal::{Till, display};
 use tlog::checkpoint::Checkpoint;
 use tlog::client::verify_log;
+use tlog::cosignature::{Policy, Witness};
 use tlog::note::Verifier;
 use wallet::animated::{self, Parts};
 use wallet::holder::Offer;
@@ -22,6 +23,8 @@ use wallet::log_view::HttpTiles;
 use wallet::pace::Pace;
 use wallet::state::HistoryEntry;
 use wallet::{Wallet, credentials, predicates};
+
+use crate::oversight::{self, LogWitnessCommand};
 
 /// How long a till waits for a payment before it gives up.
 const CHARGE_PATIENCE: Duration = Duration::from_secs(300);
@@ -240,7 +243,16 @@ pub enum LogCommand {
         /// Where the last checkpoint seen is kept
         #[arg(long, default_value = "habeas-log.checkpoint")]
         state: PathBuf,
+        /// A witness's verifier key; may be given again
+        #[arg(long)]
+        witness: Vec<String>,
+        /// How many of the witnesses have to have cosigned
+        #[arg(long, default_value_t = 0)]
+        quorum: usize,
     },
+    /// Which witnesses the log asks to cosign its checkpoints
+    #[command(subcommand)]
+    Witness(LogWitnessCommand),
     /// Show who opened my record, when and why
     Mine {
         /// The wallet file
@@ -516,20 +528,23 @@ fn charge(amount: &str, format: RequestFormat, listen: SocketAddr, till: &Path) 
 /// `habeas log …`
 pub fn log(command: LogCommand) -> Result<()> {
     match command {
-        LogCommand::Verify { url, key, state } => {
+        LogCommand::Witness(command) => oversight::log_witness(command)?,
+        LogCommand::Verify { url, key, state, witness, quorum } => {
             let source = HttpTiles::new(&url);
             let key = match key {
                 Some(key) => key,
                 None => String::from_utf8(wallet::http::get_bytes(&format!("{}/vkey", url.trim_end_matches('/')))?)?,
             };
             let verifier = Verifier::parse(&key)?;
+            let witnesses = witness.iter().map(|key| Witness::parse(key)).collect::<Result<_, _>>()?;
+            let policy = Policy::new(verifier.clone(), witnesses, quorum)?;
             let previous = match std::fs::read_to_string(&state) {
                 Ok(note) => Some(Checkpoint::open(&note, &verifier).with_context(|| {
                     format!("the checkpoint in {} is of another log: name another file with --state", state.display())
                 })?),
                 Err(_) => None,
             };
-            let log = verify_log(&source, &verifier, previous.as_ref())?;
+            let log = verify_log(&source, &policy, previous.as_ref())?;
             crate::data::write_private(&state, log.note.as_bytes())?;
             println!("{} entries, root {}", log.checkpoint.size, hex::encode(log.checkpoint.root));
             match previous {

@@ -1,10 +1,11 @@
 //! `habeas`: the command line.
 //!
 //! Commands of officers (`officer`, `enrol`, `programme`, `run`, `fund`, `merchant`, `settle`, `totals`) speak HTTP to a running
-//! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `verify`, `verifier` and `log` work from anywhere.
+//! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `verify`, `verifier` and `log` work from anywhere, and
+//! so do `witness`, `monitor` and `evidence`.
 //!
 //! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`server`] → [`client`], [`enrol`], [`holder`],
-//! [`relying_party`], [`mint_command`], [`mint_key`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
+//! [`relying_party`], [`mint_command`], [`mint_key`], [`oversight`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
 
 mod audit;
 mod client;
@@ -15,6 +16,7 @@ mod holder;
 mod logging;
 mod mint_command;
 mod mint_key;
+mod oversight;
 mod relying_party;
 mod server;
 mod services;
@@ -33,6 +35,7 @@ use openid4vc::offer::{AuthorizationCodeGrant, CredentialOffer, Grants, PreAutho
 use registry::runs::{NewProgramme, Run};
 use serde_json::{Value, json};
 use sha2::Digest;
+use transparency::cosigning::Witnesses;
 use treasury::bank::{self, Deposit};
 use treasury::settlement::Settlement;
 use treasury::statement::Imported;
@@ -281,6 +284,18 @@ enum Command {
     /// The public log
     #[command(subcommand)]
     Log(holder::LogCommand),
+    /// Cosign a log's checkpoints, as an organisation that is not the operator
+    Witness(oversight::WitnessCommand),
+    /// Watch an operator from its public addresses, and keep what convicts it
+    Monitor(oversight::MonitorCommand),
+    /// Check a file of evidence, offline
+    Evidence {
+        /// The file
+        file: PathBuf,
+        /// The log's key, known from elsewhere
+        #[arg(long)]
+        key: Option<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -438,6 +453,9 @@ fn run(command: Command) -> Result<()> {
         Command::Revoke { document_number, acting } => revoke(&document_number, &acting),
         Command::Mint(command) => mint_command::run(command),
         Command::Log(command) => holder::log(command),
+        Command::Witness(command) => oversight::witness(command),
+        Command::Monitor(command) => oversight::monitor(command),
+        Command::Evidence { file, key } => oversight::evidence(&file, key.as_deref()),
     }
 }
 
@@ -675,12 +693,13 @@ fn read_amount(text: &str, unit: &str) -> Result<u64> {
 
 /// Where the services of a data folder's server are, and whom they answer with.
 fn services_of(data: &Path) -> Result<WalletServices> {
-    let server = DataFolder::existing(data)?.server_file()?;
-    services_at(&server.url, &server.log_vkey)
+    let data = DataFolder::existing(data)?;
+    let server = data.server_file()?;
+    services_at(&server.url, &server.log_vkey, &Witnesses::load(&data.root().join("log"))?)
 }
 
 /// The same for a server's address. Its roots' hashes go into the offers that people trust.
-fn services_at(url: &str, log_vkey: &str) -> Result<WalletServices> {
+fn services_at(url: &str, log_vkey: &str, witnesses: &Witnesses) -> Result<WalletServices> {
     let issuer = format!("{url}/credential");
     let hash = |path: &str| -> Result<String> {
         Ok(hex::encode(sha2::Sha256::digest(wallet::http::get_bytes(&format!("{issuer}/{path}"))?)))
@@ -691,6 +710,8 @@ fn services_at(url: &str, log_vkey: &str) -> Result<WalletServices> {
         issuer: Some(Issuer { root_sha256: hash("iaca")?, register_sha256: hash("register/root")?, url: issuer }),
         mint: url.to_owned(),
         log_vkey: log_vkey.to_owned(),
+        witnesses: witnesses.witnesses.iter().map(|(witness, _)| witness.to_vkey()).collect(),
+        quorum: witnesses.quorum,
     })
 }
 

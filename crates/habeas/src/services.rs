@@ -1,7 +1,7 @@
 //! All services of one data folder, opened in the order in which they need one another.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -24,12 +24,15 @@ use treasury::Treasury;
 use crate::audit::{self, AuditReport};
 use crate::data::DataFolder;
 use crate::mint_command::{RunningServer, Status, refuse_half_restored, stream_backup};
+use crate::oversight::HttpWitnesses;
 use crate::wiring::{CredentialDesk, Feed, NoFunds, Orders, PublicLog, RegistryDesk, SystemClock, TreasuryDesk};
 
 /// The name of the log, as in its key and checkpoints.
 pub const LOG_ORIGIN: &str = "habeas.example/log";
 /// How often the treasury reads the mint's events.
 const SYNC_EVERY: Duration = Duration::from_millis(250);
+/// How often the log looks whether witnesses have a checkpoint to cosign.
+const COSIGN_EVERY: Duration = Duration::from_millis(250);
 /// How often the mint looks for keysets that begin or end.
 const CALENDAR_EVERY: Duration = Duration::from_secs(60);
 /// Where an administrator gets a backup of the mint.
@@ -110,8 +113,22 @@ impl Services {
 
     /// Books the mint's events and follows the calendar until told to stop.
     pub async fn keep_books(self, stop: watch::Receiver<bool>) {
-        let (books, calendar, credentials) = (self.clone(), self.mint, self.credentials);
+        let (books, calendar, credentials, log) = (self.clone(), self.mint, self.credentials, self.log);
+        let refused_before = Arc::new(Mutex::new(Vec::new()));
         tokio::join!(
+            again_and_again(COSIGN_EVERY, stop.clone(), "no witness could be asked", move || {
+                let round = log.cosign(&HttpWitnesses)?;
+                let mut before = refused_before.lock().unwrap_or_else(PoisonError::into_inner);
+                // Each trouble once, and its end.
+                if *before != round.refused {
+                    round
+                        .refused
+                        .iter()
+                        .for_each(|(witness, why)| tracing::warn!(%witness, %why, "a witness did not cosign"));
+                    *before = round.refused;
+                }
+                Ok(())
+            }),
             again_and_again(SYNC_EVERY, stop.clone(), "the books could not be brought up to date", move || books
                 .sync()),
             again_and_again(

@@ -18,9 +18,14 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
+    /// The text that is signed.
+    pub fn text(&self) -> String {
+        format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root))
+    }
+
     /// The signed note.
     pub fn sign(&self, signer: &Signer) -> String {
-        signer.sign(&format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root)))
+        signer.sign(&self.text())
     }
 
     /// Reads a signed checkpoint.

@@ -4,9 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::Hash;
 use crate::checkpoint::Checkpoint;
+use crate::cosignature::Policy;
 use crate::entry::Entry;
-use crate::merkle::{Frontier, Subtree, inclusion_path, leaf_hash, node_hash, subtrees, verify_inclusion};
-use crate::note::{NoteError, Verifier};
+use crate::merkle::{
+    Frontier, Subtree, consistency_path, inclusion_path, leaf_hash, node_hash, subtrees, verify_consistency,
+    verify_inclusion,
+};
+use crate::note::NoteError;
+use crate::rules::{Breach, Rules};
 use crate::tile::{self, TILE_HEIGHT, TILE_WIDTH, TileId};
 
 /// A file of the log could not be got.
@@ -63,34 +68,9 @@ pub enum LogError {
         /// The index.
         index: u64,
     },
-    /// An issuer that marks people makes more keys than one.
-    #[error("entry {index} is a second key for {predicate} in {period}: somebody may be marked by it")]
-    SecondPredicateKey {
-        /// The entry.
-        index: u64,
-        /// The predicate.
-        predicate: String,
-        /// The month.
-        period: String,
-    },
-    /// Somebody may be given another list of whom to trust than everybody else.
-    #[error(
-        "entry {index} is a second list of trusted entities with the number {sequence}: somebody may be marked by it"
-    )]
-    SecondTrustedList {
-        /// The entry.
-        index: u64,
-        /// The list's number.
-        sequence: u64,
-    },
-    /// An operator who tags makes more keysets than one.
-    #[error("entry {index} is a second keyset for {unit} in one period: somebody may be marked by it")]
-    SecondKeyset {
-        /// The entry.
-        index: u64,
-        /// The unit.
-        unit: String,
-    },
+    /// An operator who tags people makes more keys, keysets or lists than one.
+    #[error("{0}")]
+    Marks(Breach),
 }
 
 /// A log that was checked as a whole.
@@ -104,17 +84,17 @@ pub struct VerifiedLog {
     pub entries: Vec<Vec<u8>>,
 }
 
-/// Checks a whole log: the signature, every entry against every tile, the root, and that it continues `previous`; and that each
+/// Checks a whole log: the signatures, every entry against every tile, the root, and that it continues `previous`; and that each
 /// unit and expiry has one keyset, each predicate and month one key, each list of trusted entities a number of its own.
 ///
 /// # Errors
 /// The first thing that is wrong.
 pub fn verify_log(
     source: &dyn TileSource,
-    verifier: &Verifier,
+    policy: &Policy,
     previous: Option<&Checkpoint>,
 ) -> Result<VerifiedLog, LogError> {
-    let (note, checkpoint) = fetch_checkpoint(source, verifier)?;
+    let (note, checkpoint) = fetch_checkpoint(source, policy)?;
     let before = previous.map_or(0, |previous| previous.size);
     if checkpoint.size < before {
         return Err(LogError::Shrunk { before, now: checkpoint.size });
@@ -122,9 +102,8 @@ pub fn verify_log(
     let mut entries = Vec::new();
     let mut frontier = Frontier::default();
     let mut row: Vec<Hash> = Vec::new();
-    let bundles = tile::tiles_of_level(0, checkpoint.size).map(|tile| TileId { level: None, ..tile });
-    for bundle in bundles {
-        for entry in fetch_entries(source, bundle)? {
+    for bundle in fetch_bundles(source, 0, checkpoint.size) {
+        for entry in bundle? {
             let leaf = leaf_hash(&entry);
             row.push(leaf);
             frontier.push(leaf);
@@ -153,49 +132,17 @@ pub fn verify_log(
     if frontier.root() != checkpoint.root {
         return Err(LogError::WrongRoot);
     }
-    one_keyset_each(&entries)?;
-    one_predicate_key_each(&entries)?;
-    one_trusted_list_each(&entries)?;
+    marks_nobody(&entries)?;
     Ok(VerifiedLog { checkpoint, note, entries })
 }
 
-/// That each unit and expiry has one keyset. A keyset that is announced twice is the same one.
-fn one_keyset_each(entries: &[Vec<u8>]) -> Result<(), LogError> {
-    let mut seen: BTreeMap<(String, Option<u64>), String> = BTreeMap::new();
+/// That nothing in the log may mark people ([`crate::rules`]).
+fn marks_nobody(entries: &[Vec<u8>]) -> Result<(), LogError> {
+    let mut rules = Rules::default();
     for (index, bytes) in (0u64..).zip(entries) {
-        if let Ok(Entry::Keyset { id, unit, final_expiry, .. }) = Entry::parse(bytes) {
-            let first = seen.entry((unit.clone(), final_expiry)).or_insert_with(|| id.clone());
-            if *first != id {
-                return Err(LogError::SecondKeyset { index, unit });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// That each predicate and month has one key. A key that is announced twice is the same one.
-fn one_predicate_key_each(entries: &[Vec<u8>]) -> Result<(), LogError> {
-    let mut seen: BTreeMap<(String, String), String> = BTreeMap::new();
-    for (index, bytes) in (0u64..).zip(entries) {
-        if let Ok(Entry::PredicateKey { predicate, period, spki_sha256, .. }) = Entry::parse(bytes) {
-            let first = seen.entry((predicate.clone(), period.clone())).or_insert_with(|| spki_sha256.clone());
-            if *first != spki_sha256 {
-                return Err(LogError::SecondPredicateKey { index, predicate, period });
-            }
-        }
-    }
-    Ok(())
-}
-
-/// That each number of a list of trusted entities is that of one list. One that is announced twice is the same.
-fn one_trusted_list_each(entries: &[Vec<u8>]) -> Result<(), LogError> {
-    let mut seen: BTreeMap<u64, String> = BTreeMap::new();
-    for (index, bytes) in (0u64..).zip(entries) {
-        if let Ok(Entry::TrustedList { sequence, sha256, .. }) = Entry::parse(bytes) {
-            let first = seen.entry(sequence).or_insert_with(|| sha256.clone());
-            if *first != sha256 {
-                return Err(LogError::SecondTrustedList { index, sequence });
-            }
+        let breach = Entry::parse(bytes).ok().and_then(|entry| rules.take(index, &entry));
+        if let Some(breach) = breach.filter(|breach| breach.rule.may_mark_people()) {
+            return Err(LogError::Marks(breach));
         }
     }
     Ok(())
@@ -204,12 +151,29 @@ fn one_trusted_list_each(entries: &[Vec<u8>]) -> Result<(), LogError> {
 /// Fetches the checkpoint, as signed and as read.
 ///
 /// # Errors
-/// When it can't be got or is not signed by `verifier`.
-pub fn fetch_checkpoint(source: &dyn TileSource, verifier: &Verifier) -> Result<(String, Checkpoint), LogError> {
+/// When it can't be got, is not signed by the log, or not cosigned by a quorum.
+pub fn fetch_checkpoint(source: &dyn TileSource, policy: &Policy) -> Result<(String, Checkpoint), LogError> {
     let bytes = source.get("checkpoint")?;
     let note = String::from_utf8(bytes).map_err(|_| NoteError::Malformed)?;
-    let checkpoint = Checkpoint::open(&note, verifier)?;
+    let checkpoint = policy.open(&note)?;
     Ok((note, checkpoint))
+}
+
+/// The entries from `start` to the end of a log of `size` entries, bundle by bundle.
+pub fn fetch_bundles<'a>(
+    source: &'a dyn TileSource,
+    start: u64,
+    size: u64,
+) -> impl Iterator<Item = Result<Vec<Vec<u8>>, LogError>> + 'a {
+    let first = start / TILE_WIDTH;
+    let bundles = tile::tiles_of_level(0, size).skip_while(move |tile| tile.index < first);
+    bundles.take(if start < size { usize::MAX } else { 0 }).map(move |tile| {
+        let mut entries = fetch_entries(source, TileId { level: None, ..tile })?;
+        if tile.index == first {
+            entries.drain(..entries.len().min((start % TILE_WIDTH) as usize));
+        }
+        Ok(entries)
+    })
 }
 
 /// The entries of a bundle.
@@ -275,7 +239,7 @@ pub fn prove_inclusion(source: &dyn TileSource, checkpoint: &Checkpoint, index: 
     Ok(ProvenEntry { index, entry, proof })
 }
 
-/// Proves that `newer` continues `older`, from the tiles of the newer tree: the older root is computed from them again.
+/// Proves that `newer` continues `older`, from the tiles of the newer tree.
 ///
 /// # Errors
 /// When the log was cut or rewritten, or a tile is missing or wrong.
@@ -283,27 +247,30 @@ pub fn prove_consistency(source: &dyn TileSource, older: &Checkpoint, newer: &Ch
     if newer.size < older.size {
         return Err(LogError::Shrunk { before: older.size, now: newer.size });
     }
-    let rewritten = LogError::Rewritten { before: older.size };
-    if older.size == 0 {
+    let proof = consistency_proof(source, older.size, newer.size)?;
+    if verify_consistency(older.size, &older.root, newer.size, &newer.root, &proof) {
         return Ok(());
     }
-    if older.size == newer.size {
-        return if older.root == newer.root { Ok(()) } else { Err(rewritten) };
-    }
-    let mut tiles = TileCache { source, size: newer.size, fetched: BTreeMap::new() };
-    let old_parts = tiles.hashes(&subtrees(0, older.size))?;
-    let old = Frontier::from_parts(older.size, old_parts).expect("one subtree a set bit");
-    let new_parts = tiles.hashes(&subtrees(0, newer.size))?;
-    let new = Frontier::from_parts(newer.size, new_parts).expect("one subtree a set bit");
-    // Both roots come from the same tiles, and the tiles of the older part lie within subtrees of the newer root only
-    // if each subtree of the old tree is proven in the new one.
-    if old.root() != older.root {
-        return Err(rewritten);
-    }
-    if new.root() != newer.root || !tiles.old_lies_in_new(older.size, newer)? {
-        return Err(LogError::WrongRoot);
-    }
-    Ok(())
+    Err(LogError::Rewritten { before: older.size })
+}
+
+/// The proof that the tree of `new` entries begins with that of `old` (RFC 6962 section 2.1.2), from the tiles of the larger.
+///
+/// # Errors
+/// When a tile is missing or malformed.
+pub fn consistency_proof(source: &dyn TileSource, old: u64, new: u64) -> Result<Vec<Hash>, LogError> {
+    let mut tiles = TileCache { source, size: new, fetched: BTreeMap::new() };
+    consistency_path(old, new).into_iter().map(|(start, end)| tiles.range_hash(start, end)).collect()
+}
+
+/// The root of the first `old` entries, from the tiles of the tree of `new` entries.
+///
+/// # Errors
+/// When a tile is missing or malformed.
+pub fn root_at(source: &dyn TileSource, old: u64, new: u64) -> Result<Hash, LogError> {
+    let mut tiles = TileCache { source, size: new, fetched: BTreeMap::new() };
+    let parts = tiles.hashes(&subtrees(0, old))?;
+    Ok(Frontier::from_parts(old, parts).expect("one subtree a set bit").root())
 }
 
 /// Tiles of one tree, each fetched once.
@@ -343,28 +310,5 @@ impl TileCache<'_> {
         let mut hashes = self.hashes(&subtrees(start, end))?.into_iter().rev();
         let last = hashes.next().ok_or(LogError::WrongRoot)?;
         Ok(hashes.fold(last, |right, left| node_hash(&left, &right)))
-    }
-
-    /// That each complete subtree of the old tree is a part of the new one: its hash and the hashes beside it on the way up
-    /// give the new root.
-    fn old_lies_in_new(&mut self, old_size: u64, newer: &Checkpoint) -> Result<bool, LogError> {
-        for part in subtrees(0, old_size) {
-            let hash = self.subtree(part)?;
-            // The way up from the first entry of the subtree, from where the subtree is a node of its own.
-            let first = part.index << part.level;
-            let inside = 1u64 << part.level;
-            let mut node = hash;
-            for (start, end) in inclusion_path(first, newer.size) {
-                if start >= first && end <= first + inside {
-                    continue;
-                }
-                let sibling = self.range_hash(start, end)?;
-                node = if start > first { node_hash(&node, &sibling) } else { node_hash(&sibling, &node) };
-            }
-            if node != newer.root {
-                return Ok(false);
-            }
-        }
-        Ok(true)
     }
 }

@@ -201,6 +201,24 @@ impl Entry {
         (bytes.len() <= ENTRY_MAX_LEN).then_some(bytes)
     }
 
+    /// When it says that it was written: Unix time.
+    pub fn at(&self) -> u64 {
+        match self {
+            Entry::Keyset { at, .. }
+            | Entry::KeysetClosed { at, .. }
+            | Entry::Programme { at, .. }
+            | Entry::RunPrepared { at, .. }
+            | Entry::RunApproved { at, .. }
+            | Entry::RecordOpened { at, .. }
+            | Entry::Totals { at, .. }
+            | Entry::RelyingParty { at, .. }
+            | Entry::RelyingPartySuspended { at, .. }
+            | Entry::IssuerCertificate { at, .. }
+            | Entry::TrustedList { at, .. }
+            | Entry::PredicateKey { at, .. } => *at,
+        }
+    }
+
     /// Reads an entry.
     ///
     /// # Errors

@@ -131,6 +131,75 @@ pub fn verify_inclusion(leaf: &Hash, index: u64, size: u64, proof: &[Hash], root
     computed == *root
 }
 
+/// The ranges of a consistency proof from a tree of `old` entries to one of `new` (RFC 6962 section 2.1.2): the hash of each, in order.
+/// Empty when `old` is none of the tree, or all of it.
+pub fn consistency_path(old: u64, new: u64) -> Vec<(u64, u64)> {
+    if old == 0 || old >= new {
+        return Vec::new();
+    }
+    let (mut start, mut end, mut within) = (0, new, old);
+    let mut path = Vec::new();
+    // Whether the part of the old tree that is left begins at its first entry: then its hash is known, and not sent.
+    let mut is_known = true;
+    while within < end - start {
+        let middle = split(end - start);
+        if within <= middle {
+            path.push((start + middle, end));
+            end = start + middle;
+        } else {
+            path.push((start, start + middle));
+            start += middle;
+            within -= middle;
+            is_known = false;
+        }
+    }
+    if !is_known {
+        path.push((start, end));
+    }
+    path.reverse();
+    path
+}
+
+/// The roots that a consistency proof gives for a tree of `old` entries, whose root is `old_root`, and one of `new`
+/// (RFC 9162 section 2.1.4.2). `None` where no proof has this form. The proof holds when they are the roots of both trees; and when the
+/// second is the new tree's and the first is not the old one's, the new tree has other entries than the old one.
+pub fn consistency_roots(old: u64, new: u64, old_root: &Hash, proof: &[Hash]) -> Option<(Hash, Hash)> {
+    if old == 0 || old >= new || proof.is_empty() {
+        return None;
+    }
+    let mut hashes = proof.iter();
+    let first = if old.is_power_of_two() { *old_root } else { *hashes.next()? };
+    let (mut at, mut last) = (old - 1, new - 1);
+    let drop = at.trailing_ones();
+    (at, last) = (at >> drop, last >> drop);
+    let (mut old_node, mut new_node) = (first, first);
+    for hash in hashes {
+        if last == 0 {
+            return None;
+        }
+        if at & 1 == 1 || at == last {
+            old_node = node_hash(hash, &old_node);
+            new_node = node_hash(hash, &new_node);
+            while at & 1 == 0 && at != 0 {
+                (at, last) = (at >> 1, last >> 1);
+            }
+        } else {
+            new_node = node_hash(&new_node, hash);
+        }
+        (at, last) = (at >> 1, last >> 1);
+    }
+    (last == 0).then_some((old_node, new_node))
+}
+
+/// Whether a proof shows that the tree of `new` entries begins with all those of the tree of `old`.
+pub fn verify_consistency(old: u64, old_root: &Hash, new: u64, new_root: &Hash, proof: &[Hash]) -> bool {
+    match old {
+        0 => proof.is_empty(),
+        _ if old == new => proof.is_empty() && old_root == new_root,
+        _ => consistency_roots(old, new, old_root, proof) == Some((*old_root, *new_root)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -186,5 +255,52 @@ mod tests {
         let parts = subtrees(8, 15);
         let expected = [(2, 2), (1, 6), (0, 14)].map(|(level, index)| Subtree { level, index });
         assert_eq!(parts, expected);
+    }
+
+    /// Every pair of sizes up to 40, and every way to spoil a proof by one hash.
+    #[test]
+    fn consistency_proofs_hold_for_the_trees_they_were_made_for_alone() {
+        let leaves: Vec<Hash> = (0u8..40).map(|number| leaf_hash(&[number])).collect();
+        let root = |size: u64| root_of(&leaves[..size as usize]);
+        for new in 0..=40u64 {
+            for old in 0..=new {
+                let range = |(start, end): (u64, u64)| root_of(&leaves[start as usize..end as usize]);
+                let proof: Vec<Hash> = consistency_path(old, new).into_iter().map(range).collect();
+                let holds = |proof: &[Hash]| verify_consistency(old, &root(old), new, &root(new), proof);
+                assert!(holds(&proof), "{old} to {new}");
+                for at in 0..proof.len() {
+                    let mut spoilt = proof.clone();
+                    spoilt[at][0] ^= 1;
+                    assert!(!holds(&spoilt), "{old} to {new}, hash {at}");
+                    spoilt.remove(at);
+                    assert!(!holds(&spoilt), "{old} to {new} without hash {at}");
+                }
+                assert!(!holds(&[&proof[..], &[[0; 32]]].concat()), "{old} to {new}, one more");
+                if old > 0 {
+                    let mut other = root(old);
+                    other[0] ^= 1;
+                    assert!(!verify_consistency(old, &other, new, &root(new), &proof), "{old} to {new}");
+                }
+            }
+        }
+    }
+
+    /// A tree in which an early entry was changed: its own proof says what its beginning is, and that is not the old root.
+    #[test]
+    fn a_rewritten_tree_convicts_itself() {
+        let leaves: Vec<Hash> = (0u8..40).map(|number| leaf_hash(&[number])).collect();
+        let mut rewritten = leaves.clone();
+        rewritten[3] = leaf_hash(b"changed");
+        for (old, new) in [(7, 40), (8, 40), (20, 33), (39, 40)] {
+            let range = |(start, end): (u64, u64)| root_of(&rewritten[start as usize..end as usize]);
+            let proof: Vec<Hash> = consistency_path(old, new).into_iter().map(range).collect();
+            let (old_root, new_root) = (root_of(&leaves[..old as usize]), root_of(&rewritten[..new as usize]));
+            assert!(!verify_consistency(old, &old_root, new, &new_root, &proof));
+            let own_root = root_of(&rewritten[..old as usize]);
+            // Where the old size is a power of two the old root stands in for the first hash.
+            let told = consistency_roots(old, new, &own_root, &proof).unwrap();
+            assert_eq!(told, (own_root, new_root), "{old} to {new}");
+            assert_ne!(told.0, old_root);
+        }
     }
 }

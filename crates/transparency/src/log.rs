@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use tlog::entry::Entry;
+use tlog::note::Verifier;
 
 use crate::LogFailure;
+use crate::cosigning::{Publisher, Round, WitnessConnection};
 use crate::store::{Store, public_folder};
 
 /// How many callers may wait. Past it they are told so: a registrar's click should fail rather than hang.
@@ -26,8 +28,9 @@ pub struct Log {
 struct Inner {
     queue: Mutex<Option<SyncSender<Waiting>>>,
     sequencer: Mutex<Option<JoinHandle<()>>>,
+    verifier: Verifier,
     vkey: String,
-    folder: PathBuf,
+    publisher: Arc<Publisher>,
 }
 
 struct Waiting {
@@ -42,18 +45,21 @@ impl Log {
     /// When the files can't be used or are damaged.
     pub fn open(folder: &Path, origin: &str) -> Result<Self, LogFailure> {
         let store = Store::open(folder, origin)?;
-        let vkey = store.verifier().to_vkey();
+        let verifier = store.verifier();
+        let publisher = Arc::new(Publisher::new(folder));
+        publisher.publish_own()?;
         let (queue, waiting) = sync_channel(WAITING_MAX);
-        let log_folder = folder.to_owned();
+        let for_sequencer = publisher.clone();
         let sequencer = std::thread::Builder::new()
             .name("log-sequencer".into())
-            .spawn(move || sequence(store, &waiting, &log_folder))
+            .spawn(move || sequence(store, &waiting, &for_sequencer))
             .map_err(|source| LogFailure::Files { folder: folder.to_owned(), source })?;
         let inner = Inner {
             queue: Mutex::new(Some(queue)),
             sequencer: Mutex::new(Some(sequencer)),
-            vkey,
-            folder: folder.to_owned(),
+            vkey: verifier.to_vkey(),
+            verifier,
+            publisher,
         };
         Ok(Log { inner: Arc::new(inner) })
     }
@@ -82,7 +88,16 @@ impl Log {
 
     /// The folder that any web server can serve.
     pub fn public_folder(&self) -> PathBuf {
-        public_folder(&self.inner.folder)
+        public_folder(&self.inner.publisher.folder)
+    }
+
+    /// Asks the witnesses to cosign the newest checkpoint, those that have not, and publishes it when a quorum has. To be called again and
+    /// again; costs little when there is nothing to do.
+    ///
+    /// # Errors
+    /// When a file can't be read or written. A witness that is away or refuses is told of in the [`Round`].
+    pub fn cosign(&self, connection: &dyn WitnessConnection) -> Result<Round, LogFailure> {
+        self.inner.publisher.round(&self.inner.verifier, connection)
     }
 
     /// Finishes what waits and stops.
@@ -107,7 +122,7 @@ impl Drop for Inner {
 }
 
 /// The sequencer. After a failed write it stops: what lies in memory is no longer what lies on disk.
-fn sequence(mut store: Store, waiting: &Receiver<Waiting>, folder: &Path) {
+fn sequence(mut store: Store, waiting: &Receiver<Waiting>, publisher: &Publisher) {
     while let Ok(first) = waiting.recv() {
         let mut count = first.entries.len();
         let mut batch = vec![first];
@@ -126,7 +141,8 @@ fn sequence(mut store: Store, waiting: &Receiver<Waiting>, folder: &Path) {
                 start
             })
             .collect();
-        match store.append(&entries) {
+        let appended = store.append(&entries).and_then(|first| publisher.publish_own_now().map(|()| first));
+        match appended {
             Ok(first) => {
                 for (caller, start) in batch.into_iter().zip(starts) {
                     let _ = caller.answer.send(Ok(first + start));
@@ -136,7 +152,8 @@ fn sequence(mut store: Store, waiting: &Receiver<Waiting>, folder: &Path) {
                 tracing::error!(%source, "the log can't be written; it stops");
                 for caller in batch {
                     let error = io_copy(&source);
-                    let _ = caller.answer.send(Err(LogFailure::Files { folder: folder.to_owned(), source: error }));
+                    let _ =
+                        caller.answer.send(Err(LogFailure::Files { folder: publisher.folder.clone(), source: error }));
                 }
                 return;
             }

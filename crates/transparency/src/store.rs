@@ -2,6 +2,9 @@
 //!
 //! Order is all: bundles and tiles are written and synced first, then the checkpoint that speaks of them, in one rename. A crash
 //! before the rename leaves files that no checkpoint covers; they are written again, with other contents, by the next batch.
+//!
+//! This checkpoint is the log's own. What readers get is a copy of it, published at once ([`publish`]) or, where witnesses are needed,
+//! when enough of them have cosigned ([`crate::cosigning`]).
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,6 +19,9 @@ use tlog::tile::{self, TILE_WIDTH, TileId};
 use tlog::{Hash, client};
 
 use crate::LogFailure;
+
+/// The name of a checkpoint's file: the log's own in its folder, and the one for readers in the public one.
+const CHECKPOINT: &str = "checkpoint";
 
 /// The files and the edge of the tree. Owned by the sequencer alone.
 pub struct Store {
@@ -61,7 +67,11 @@ impl Store {
             edge: Vec::new(),
             bundle: Vec::new(),
         };
-        if public_folder(folder).join("checkpoint").exists() {
+        if folder.join(CHECKPOINT).exists() {
+            store.load()?;
+        } else if public_folder(folder).join(CHECKPOINT).exists() {
+            // A log from before witnesses: what it published was its own.
+            replace(folder, &fs::read(public_folder(folder).join(CHECKPOINT)).map_err(failed)?).map_err(failed)?;
             store.load()?;
         } else {
             store.write_checkpoint().map_err(failed)?;
@@ -77,7 +87,10 @@ impl Store {
     fn load(&mut self) -> Result<(), LogFailure> {
         let files = PublicFiles(public_folder(&self.folder));
         let damaged = |error: client::LogError| LogFailure::Damaged(error.to_string());
-        let (_, checkpoint) = client::fetch_checkpoint(&files, &self.signer.verifier()).map_err(damaged)?;
+        let own =
+            own_checkpoint(&self.folder).map_err(|source| LogFailure::Files { folder: self.folder.clone(), source })?;
+        let checkpoint = Checkpoint::open(&own, &self.signer.verifier())
+            .map_err(|error| damaged(client::LogError::Checkpoint(error)))?;
         let size = checkpoint.size;
         let bad = |path: String| LogFailure::Damaged(format!("{path} is missing or wrong"));
         let read = |id: &TileId| files.get(&id.path()).map_err(|_| bad(id.path()));
@@ -195,13 +208,7 @@ impl Store {
         let verifier = self.signer.verifier();
         let checkpoint =
             Checkpoint { origin: verifier.name().to_owned(), size: self.frontier.size(), root: self.frontier.root() };
-        let folder = public_folder(&self.folder);
-        let next = folder.join("checkpoint.next");
-        let mut file = File::create(&next)?;
-        file.write_all(checkpoint.sign(&self.signer).as_bytes())?;
-        file.sync_data()?;
-        fs::rename(&next, folder.join("checkpoint"))?;
-        File::open(&folder)?.sync_all()
+        replace(&self.folder, checkpoint.sign(&self.signer).as_bytes())
     }
 
     /// Deletes the partial files of tiles and bundles that are full now: tlog-tiles allows it, since readers fall back to the full
@@ -218,6 +225,47 @@ impl Store {
             let _ = fs::remove_dir_all(public_folder(&self.folder).join(id.path() + ".p"));
         }
     }
+}
+
+/// The log's own checkpoint, as it is signed.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn own_checkpoint(folder: &Path) -> io::Result<String> {
+    fs::read_to_string(folder.join(CHECKPOINT))
+}
+
+/// The checkpoint that readers get, with the cosignatures that it has. `None` when none was published yet.
+///
+/// # Errors
+/// When the file can't be read.
+pub fn published_checkpoint(folder: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(public_folder(folder).join(CHECKPOINT)) {
+        Ok(note) => Ok(Some(note)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Gives readers a checkpoint. Not synced: after a crash it is published again, since the log's own one is durable.
+///
+/// # Errors
+/// When the file can't be written.
+pub fn publish(folder: &Path, note: &str) -> io::Result<()> {
+    let folder = public_folder(folder);
+    let next = folder.join("checkpoint.next");
+    fs::write(&next, note)?;
+    fs::rename(&next, folder.join(CHECKPOINT))
+}
+
+/// Replaces the log's own checkpoint, so that a crash keeps the old one or the new one, whole.
+fn replace(folder: &Path, note: &[u8]) -> io::Result<()> {
+    let next = folder.join("checkpoint.next");
+    let mut file = File::create(&next)?;
+    file.write_all(note)?;
+    file.sync_data()?;
+    fs::rename(&next, folder.join(CHECKPOINT))?;
+    File::open(folder)?.sync_all()
 }
 
 /// The folders that hold these files.

@@ -5,8 +5,10 @@ use std::path::Path;
 
 use tlog::checkpoint::Checkpoint;
 use tlog::client::{LogError, fetch_checkpoint, prove_consistency, prove_inclusion, verify_log};
+use tlog::cosignature::Policy;
 use tlog::entry::Entry;
 use tlog::note::Verifier;
+use tlog::rules::{Breach, Rule};
 use transparency::store::PublicFiles;
 use transparency::{Log, LogFailure};
 
@@ -18,36 +20,36 @@ fn approvals(range: std::ops::Range<u64>) -> Vec<Entry> {
     range.map(approval).collect()
 }
 
-fn open(folder: &Path) -> (Log, Verifier, PublicFiles) {
+fn open(folder: &Path) -> (Log, Policy, PublicFiles) {
     let log = Log::open(folder, "log.example").unwrap();
-    let verifier = Verifier::parse(log.vkey()).unwrap();
+    let policy = Policy::from(Verifier::parse(log.vkey()).unwrap());
     let files = PublicFiles(log.public_folder());
-    (log, verifier, files)
+    (log, policy, files)
 }
 
-fn checkpoint(files: &PublicFiles, verifier: &Verifier) -> Checkpoint {
-    fetch_checkpoint(files, verifier).unwrap().1
+fn checkpoint(files: &PublicFiles, policy: &Policy) -> Checkpoint {
+    fetch_checkpoint(files, policy).unwrap().1
 }
 
 #[test]
 fn it_grows_is_opened_again_and_every_entry_is_proven() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, verifier, files) = open(folder.path());
-    let mut checkpoints = vec![checkpoint(&files, &verifier)];
+    let (log, policy, files) = open(folder.path());
+    let mut checkpoints = vec![checkpoint(&files, &policy)];
     let mut size = 0;
     for batch in [1, 2, 253, 1, 300, 1, 70_000] {
         assert_eq!(log.append(&approvals(size..size + batch)).unwrap(), size);
         size += batch;
-        checkpoints.push(checkpoint(&files, &verifier));
+        checkpoints.push(checkpoint(&files, &policy));
     }
     log.close();
     assert!(matches!(log.append(&[approval(0)]), Err(LogFailure::Closed)));
     let (log, _, _) = open(folder.path());
     assert_eq!(log.append(&[approval(size)]).unwrap(), size);
-    let newest = checkpoint(&files, &verifier);
+    let newest = checkpoint(&files, &policy);
     checkpoints.push(newest.clone());
 
-    let verified = verify_log(&files, &verifier, Some(&checkpoints[3])).unwrap();
+    let verified = verify_log(&files, &policy, Some(&checkpoints[3])).unwrap();
     assert_eq!(verified.entries.len() as u64, size + 1);
     for index in [0, 1, 255, 256, 557, 65_535, 65_536, size] {
         let proven = prove_inclusion(&files, &newest, index).unwrap();
@@ -62,7 +64,7 @@ fn it_grows_is_opened_again_and_every_entry_is_proven() {
 #[test]
 fn callers_at_once_each_get_their_own_place() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, verifier, files) = open(folder.path());
+    let (log, policy, files) = open(folder.path());
     std::thread::scope(|scope| {
         for thread in 0..8u64 {
             let log = &log;
@@ -73,17 +75,17 @@ fn callers_at_once_each_get_their_own_place() {
             });
         }
     });
-    assert_eq!(verify_log(&files, &verifier, None).unwrap().entries.len(), 800);
+    assert_eq!(verify_log(&files, &policy, None).unwrap().entries.len(), 800);
 }
 
 #[test]
 fn a_reader_with_an_older_checkpoint_finds_its_tiles_while_the_log_grows() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, verifier, files) = open(folder.path());
+    let (log, policy, files) = open(folder.path());
     log.append(&approvals(0..300)).unwrap();
-    let old = checkpoint(&files, &verifier);
+    let old = checkpoint(&files, &policy);
     for size in [310, 600, 70_000] {
-        let before = checkpoint(&files, &verifier).size;
+        let before = checkpoint(&files, &policy).size;
         log.append(&approvals(before..size)).unwrap();
         assert!(prove_inclusion(&files, &old, 299).is_ok(), "at {size}");
     }
@@ -93,13 +95,13 @@ fn a_reader_with_an_older_checkpoint_finds_its_tiles_while_the_log_grows() {
 /// A log of 600 entries, its files, and what `verify_log` says after `tamper`.
 fn tampered(tamper: impl Fn(&Path)) -> Result<(), LogError> {
     let folder = tempfile::tempdir().unwrap();
-    let (log, verifier, files) = open(folder.path());
+    let (log, policy, files) = open(folder.path());
     log.append(&approvals(0..400)).unwrap();
-    let before = checkpoint(&files, &verifier);
+    let before = checkpoint(&files, &policy);
     log.append(&approvals(400..600)).unwrap();
     log.close();
     tamper(&log.public_folder());
-    verify_log(&files, &verifier, Some(&before)).map(|_| ())
+    verify_log(&files, &policy, Some(&before)).map(|_| ())
 }
 
 fn replace(path: &Path, from: &str, to: &str) {
@@ -131,25 +133,26 @@ fn tampering_is_noticed_and_an_honest_log_is_not_accused() {
 #[test]
 fn a_log_that_is_rewritten_with_its_own_key_is_noticed_by_who_saw_it_before() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, verifier, files) = open(folder.path());
+    let (log, policy, files) = open(folder.path());
     log.append(&approvals(0..300)).unwrap();
-    let before = checkpoint(&files, &verifier);
+    let before = checkpoint(&files, &policy);
     log.close();
     fs::remove_dir_all(log.public_folder()).unwrap();
+    fs::remove_file(folder.path().join("checkpoint")).unwrap();
     let (log, _, _) = open(folder.path());
     log.append(&approvals(1..302)).unwrap();
-    let forked = verify_log(&files, &verifier, Some(&before)).unwrap_err();
+    let forked = verify_log(&files, &policy, Some(&before)).unwrap_err();
     assert_eq!(forked, LogError::Rewritten { before: 300 });
-    let newest = checkpoint(&files, &verifier);
+    let newest = checkpoint(&files, &policy);
     assert_eq!(prove_consistency(&files, &before, &newest), Err(LogError::Rewritten { before: 300 }));
     // Control: who never saw it can't know.
-    assert!(verify_log(&files, &verifier, None).is_ok());
+    assert!(verify_log(&files, &policy, None).is_ok());
 }
 
 #[test]
 fn a_crash_before_the_checkpoint_leaves_the_log_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, verifier, files) = open(folder.path());
+    let (log, policy, files) = open(folder.path());
     log.append(&approvals(0..10)).unwrap();
     log.close();
     let kept = fs::read(log.public_folder().join("checkpoint")).unwrap();
@@ -161,18 +164,19 @@ fn a_crash_before_the_checkpoint_leaves_the_log_as_it_was() {
     log.append(&approvals(10..20)).unwrap();
     log.close();
     // As if power had failed just before the rename: new tiles lie there, the old checkpoint stands.
+    fs::write(folder.path().join("checkpoint"), &kept).unwrap();
     fs::write(log.public_folder().join("checkpoint"), kept).unwrap();
     fs::write(partial, partial_bytes).unwrap();
     fs::write(hashes, hash_bytes).unwrap();
     let (log, _, _) = open(folder.path());
     assert_eq!(log.append(&approvals(90..95)).unwrap(), 10);
-    assert_eq!(verify_log(&files, &verifier, None).unwrap().checkpoint.size, 15);
+    assert_eq!(verify_log(&files, &policy, None).unwrap().checkpoint.size, 15);
 }
 
 #[test]
 fn a_second_keyset_in_one_period_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, verifier, files) = open(folder.path());
+    let (log, policy, files) = open(folder.path());
     let keyset = |id: &str| Entry::Keyset {
         id: id.into(),
         unit: "usd".into(),
@@ -182,21 +186,24 @@ fn a_second_keyset_in_one_period_is_noticed() {
         at: 0,
     };
     log.append(&[keyset("01aa"), keyset("01aa")]).unwrap();
-    assert!(verify_log(&files, &verifier, None).is_ok());
+    assert!(verify_log(&files, &policy, None).is_ok());
     log.append(&[keyset("01bb")]).unwrap();
-    assert!(matches!(verify_log(&files, &verifier, None), Err(LogError::SecondKeyset { index: 2, .. })));
+    assert!(matches!(
+        verify_log(&files, &policy, None),
+        Err(LogError::Marks(Breach { index: 2, rule: Rule::OneKeyset, .. }))
+    ));
 }
 
 #[test]
 fn a_second_list_of_trusted_entities_with_one_number_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
-    let (log, verifier, files) = open(folder.path());
+    let (log, policy, files) = open(folder.path());
     let list = |sequence, sha256: &str| Entry::TrustedList { sequence, sha256: sha256.into(), at: 0 };
     log.append(&[list(1, "aa"), list(1, "aa"), list(2, "bb")]).unwrap();
-    assert!(verify_log(&files, &verifier, None).is_ok());
+    assert!(verify_log(&files, &policy, None).is_ok());
     log.append(&[list(1, "cc")]).unwrap();
-    let told = verify_log(&files, &verifier, None);
-    assert!(matches!(told, Err(LogError::SecondTrustedList { index: 3, sequence: 1 })));
+    let told = verify_log(&files, &policy, None);
+    assert!(matches!(told, Err(LogError::Marks(Breach { index: 3, rule: Rule::OneTrustedList, .. }))));
 }
 
 #[test]

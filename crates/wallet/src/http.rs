@@ -103,10 +103,24 @@ pub fn send(url: &str, body: Body<'_>, headers: &[(&str, String)]) -> Result<Vec
     read(url, answer)
 }
 
+/// `POST url` with a text, for a protocol whose refusals have a body of their own: gives status and body, of `max_len` bytes at most.
+pub fn exchange(url: &str, text: &str, timeout: Duration, max_len: usize) -> Result<(u16, Vec<u8>), HttpError> {
+    let unreachable = |_| HttpError::Unreachable { server: server_of(url) };
+    let answer = agent(timeout).post(url).content_type("text/plain; charset=utf-8").send(text);
+    let mut answer = answer.map_err(unreachable)?;
+    let limit = u64::try_from(max_len).unwrap_or(u64::MAX);
+    let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(unreachable)?;
+    Ok((answer.status().as_u16(), body))
+}
+
 /// An agent that keeps no connection: it serves one request.
 fn fresh_agent() -> Agent {
+    agent(TIMEOUT)
+}
+
+fn agent(timeout: Duration) -> Agent {
     Agent::config_builder()
-        .timeout_global(Some(TIMEOUT))
+        .timeout_global(Some(timeout))
         .http_status_as_error(false)
         .max_redirects(0)
         .max_idle_connections(0)

@@ -4,8 +4,9 @@ use tlog::checkpoint::Checkpoint;
 use tlog::client::{
     LogError, SourceError, TileSource, fetch_checkpoint, prove_consistency, prove_inclusion, verify_log,
 };
+use tlog::cosignature::Policy;
 use tlog::entry::Entry;
-use tlog::note::Verifier;
+use tlog::note::NoteError;
 use tlog::tag::TagKey;
 
 use crate::http;
@@ -45,6 +46,12 @@ pub struct Opening {
     pub at: u64,
 }
 
+impl From<NoteError> for WalletError {
+    fn from(error: NoteError) -> Self {
+        WalletError::Log { detail: error.to_string() }
+    }
+}
+
 impl From<LogError> for WalletError {
     fn from(error: LogError) -> Self {
         WalletError::Log { detail: error.to_string() }
@@ -55,9 +62,9 @@ impl Wallet {
     /// The entry at an index, proven against a checkpoint that continues the last one this wallet saw. `None` when the log has no such
     /// entry, or one of a kind that is not known here.
     pub(crate) fn logged_entry(&mut self, source: &HttpTiles, index: u64) -> Result<Option<Entry>, WalletError> {
-        let verifier = self.log_verifier()?;
-        let (note, checkpoint) = fetch_checkpoint(source, &verifier)?;
-        if let Some(previous) = self.last_checkpoint(&verifier)? {
+        let policy = self.log_policy()?;
+        let (note, checkpoint) = fetch_checkpoint(source, &policy)?;
+        if let Some(previous) = self.last_checkpoint(&policy)? {
             prove_consistency(source, &previous, &checkpoint)?;
         }
         let proven = match prove_inclusion(source, &checkpoint, index) {
@@ -78,9 +85,9 @@ impl Wallet {
         hex::decode_to_slice(key, &mut bytes)
             .map_err(|_| WalletError::NoHolder { missing: "key to the log's entries" })?;
         let key = TagKey::new(bytes);
-        let verifier = self.log_verifier()?;
-        let previous = self.last_checkpoint(&verifier)?;
-        let log = verify_log(&HttpTiles::new(&self.state.services.log), &verifier, previous.as_ref())?;
+        let policy = self.log_policy()?;
+        let previous = self.last_checkpoint(&policy)?;
+        let log = verify_log(&HttpTiles::new(&self.state.services.log), &policy, previous.as_ref())?;
         self.state.checkpoint = Some(log.note);
         self.save()?;
         let mine = (0u64..).zip(&log.entries).filter_map(|(index, bytes)| match Entry::parse(bytes) {
@@ -92,17 +99,14 @@ impl Wallet {
         Ok(mine.collect())
     }
 
-    fn log_verifier(&self) -> Result<Verifier, WalletError> {
-        Verifier::parse(&self.state.services.log_vkey).map_err(|error| WalletError::Log { detail: error.to_string() })
+    /// Whom this wallet believes about the log: what its offer names.
+    fn log_policy(&self) -> Result<Policy, WalletError> {
+        Ok(self.state.services.log_policy()?)
     }
 
-    fn last_checkpoint(&self, verifier: &Verifier) -> Result<Option<Checkpoint>, WalletError> {
-        let open = |note: &String| Checkpoint::open(note, verifier);
-        self.state
-            .checkpoint
-            .as_ref()
-            .map(open)
-            .transpose()
-            .map_err(|error| WalletError::Log { detail: error.to_string() })
+    /// The last checkpoint that this wallet saw. It counted then, whatever is asked for now.
+    fn last_checkpoint(&self, policy: &Policy) -> Result<Option<Checkpoint>, WalletError> {
+        let open = |note: &String| Checkpoint::open(note, policy.log());
+        Ok(self.state.checkpoint.as_ref().map(open).transpose()?)
     }
 }

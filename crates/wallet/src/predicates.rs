@@ -310,8 +310,15 @@ mod tests {
     #[test]
     fn a_token_is_gone_from_the_file_when_it_is_shown_and_old_ones_are_not_shown() {
         let folder = tempfile::tempdir().unwrap();
-        let services =
-            Services { mint: String::new(), log: String::new(), log_vkey: String::new(), registry: None, issuer: None };
+        let services = Services {
+            mint: String::new(),
+            log: String::new(),
+            log_vkey: String::new(),
+            witnesses: Vec::new(),
+            quorum: 0,
+            registry: None,
+            issuer: None,
+        };
         let mut wallet = Wallet::create(&folder.path().join("wallet.json"), services).unwrap();
         let (issuer, challenge) = (IssuerKey::generate().unwrap(), TokenChallenge::shared("issuer.example").unwrap());
         let batch = |predicate: &str, period: Period| TokenBatch {

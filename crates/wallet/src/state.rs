@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use cashu::secret::{BlindingFactor, Secret};
 use cashu::{Amount, Keyset, KeysetId, Point, Proof, Unit};
 use serde::{Deserialize, Serialize};
+use tlog::cosignature::{Policy, Witness};
+use tlog::note::{NoteError, Verifier};
 
 use crate::WalletError;
 
@@ -28,12 +30,34 @@ pub struct Services {
     pub log: String,
     /// The log's verifier key (C2SP signed-note `vkey`).
     pub log_vkey: String,
+    /// Verifier keys of witnesses that cosign the log's checkpoints (C2SP tlog-cosignature).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub witnesses: Vec<String>,
+    /// How many of them have to have cosigned a checkpoint.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub quorum: usize,
     /// The registry, for those who have an entitlement; a till has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub registry: Option<String>,
     /// The credential issuer, and whom to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<Issuer>,
+}
+
+impl Services {
+    /// Whom to believe about the log.
+    ///
+    /// # Errors
+    /// When a key is none, or there are fewer witnesses than the quorum.
+    pub fn log_policy(&self) -> Result<Policy, NoteError> {
+        let witnesses = self.witnesses.iter().map(|key| Witness::parse(key)).collect::<Result<_, _>>()?;
+        Policy::new(Verifier::parse(&self.log_vkey)?, witnesses, self.quorum)
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(quorum: &usize) -> bool {
+    *quorum == 0
 }
 
 /// A credential issuer, and the roots that the holder's offer vouches for.

@@ -10,7 +10,6 @@ use openid4vc::trusted_list::{LoggedList, ServiceKind, TrustedList};
 use sha2::{Digest, Sha256};
 use tlog::client::{fetch_checkpoint, prove_inclusion};
 use tlog::entry::Entry;
-use tlog::note::Verifier;
 
 use crate::http;
 use crate::log_view::HttpTiles;
@@ -38,11 +37,10 @@ impl Wallet {
 /// As [`Wallet::trusted_list`].
 pub fn fetch_trusted_list(services: &Services) -> Result<TrustedList, WalletError> {
     let issuer = services.issuer.as_ref().ok_or(WalletError::NoHolder { missing: "credential issuer" })?;
-    let told = |error: tlog::note::NoteError| WalletError::Log { detail: error.to_string() };
-    let verifier = Verifier::parse(&services.log_vkey).map_err(told)?;
+    let policy = services.log_policy()?;
     let source = HttpTiles::new(&services.log);
     read_list(&issuer.url, |index| {
-        let (_, checkpoint) = fetch_checkpoint(&source, &verifier)?;
+        let (_, checkpoint) = fetch_checkpoint(&source, &policy)?;
         Ok(Entry::parse(&prove_inclusion(&source, &checkpoint, index)?.entry).ok())
     })
 }
@@ -175,6 +173,8 @@ mod tests {
                 mint: base.clone(),
                 log: format!("{base}/log"),
                 log_vkey: log.vkey().to_owned(),
+                witnesses: Vec::new(),
+                quorum: 0,
                 registry: None,
                 issuer: Some(issuer),
             };

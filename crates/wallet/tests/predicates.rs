@@ -109,6 +109,8 @@ impl World {
             mint: base.clone(),
             log: format!("{base}/log"),
             log_vkey: log.vkey().to_owned(),
+            witnesses: Vec::new(),
+            quorum: 0,
             registry: None,
             issuer: Some(Issuer {
                 url: format!("{base}/issuer"),
