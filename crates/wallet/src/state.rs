@@ -15,6 +15,7 @@ use cashu::{Amount, Keyset, KeysetId, Point, Proof, Unit};
 use serde::{Deserialize, Serialize};
 
 use crate::WalletError;
+use crate::relay::Relay;
 
 /// The version of the file's layout.
 const STATE_VERSION: u32 = 1;
@@ -34,6 +35,9 @@ pub struct Services {
     /// The credential issuer, and whom to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<Issuer>,
+    /// The relay that everything which must not show where it comes from goes through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
 }
 
 /// A credential issuer, and the roots that the holder's offer vouches for.

@@ -115,6 +115,7 @@ impl World {
                 root_sha256: String::new(),
                 register_sha256: String::new(),
             }),
+            relay: None,
         };
         let wallet = Wallet::create(&folder.path().join("wallet.json"), services).unwrap();
         World { office, log, wallet, _server: runtime, folder }

@@ -106,8 +106,14 @@ fn wallet(folder: &Path, root: &[u8]) -> Wallet {
     let hash = hex::encode(Sha256::digest(root));
     let url = "http://127.0.0.1:1".to_owned();
     let issuer = state::Issuer { url: url.clone(), root_sha256: hash.clone(), register_sha256: hash.clone() };
-    let services =
-        Services { mint: url.clone(), log: url, log_vkey: String::new(), registry: None, issuer: Some(issuer) };
+    let services = Services {
+        mint: url.clone(),
+        log: url,
+        log_vkey: String::new(),
+        registry: None,
+        issuer: Some(issuer),
+        relay: None,
+    };
     let mut wallet = Wallet::create(&folder.join("wallet.json"), services).unwrap();
     wallet.credentials().unwrap().roots.insert(hash, URL_SAFE_NO_PAD.encode(root));
     wallet
