@@ -6,7 +6,7 @@
 //!
 //! [`text`] (tokens, payment requests, moving codes, offers) → [`json`] (what travels between wallet and mint) → [`spending`] (conditions) →
 //! [`curve`] (points, proofs, signatures) → [`credential`] (CBOR, mdoc) → [`proximity`] (a reader and a device) → [`signed`] (JOSE, SD-JWT,
-//! status lists) → [`messages`] (OpenID4VCI and OpenID4VP) → [`pass`] (tokens of anonymous predicates) → [`log`] (notes, tiles) → [`bank`] (statements). Beside them [`planted`], a bug
+//! status lists) → [`messages`] (OpenID4VCI and OpenID4VP) → [`pass`] (tokens of anonymous predicates) → [`relayed`] (what passes through a relay) → [`log`] (notes, tiles) → [`bank`] (statements). Beside them [`planted`], a bug
 //! that the engine must find, and [`vectors`], the seeds that were published.
 
 pub mod bank;
@@ -18,6 +18,7 @@ pub mod messages;
 pub mod pass;
 pub mod planted;
 pub mod proximity;
+pub mod relayed;
 pub mod signed;
 pub mod spending;
 pub mod text;
@@ -34,7 +35,7 @@ pub struct Target {
 }
 
 /// All targets; the planted bug is not among them.
-pub const TARGETS: [Target; 25] = [
+pub const TARGETS: [Target; 26] = [
     Target { name: "token", play: text::token, seeds: text::token_seeds },
     Target { name: "payment-request", play: text::payment_request, seeds: text::payment_request_seeds },
     Target {
@@ -57,6 +58,7 @@ pub const TARGETS: [Target; 25] = [
     Target { name: "statuslist", play: signed::statuslist, seeds: signed::statuslist_seeds },
     Target { name: "pass", play: pass::pass, seeds: pass::pass_seeds },
     Target { name: "pass-text", play: pass::pass_text, seeds: pass::pass_text_seeds },
+    Target { name: "relayed", play: relayed::relayed, seeds: relayed::relayed_seeds },
     Target { name: "links", play: messages::links, seeds: messages::links_seeds },
     Target { name: "query", play: messages::query, seeds: messages::query_seeds },
     Target { name: "trusted_list", play: messages::trusted_list, seeds: messages::trusted_list_seeds },

@@ -7,6 +7,8 @@
 //! DATA/mint-store        the address of the mint's database, if it has one
 //! DATA/mint-key          where the mint's seed is, if it is in a token (a PKCS#11 URI)
 //! DATA/issuer-key        where the issuer's keys are, if they are in a token (a PKCS#11 URI)
+//! DATA/relay            the address of the relay that offers name, if there is one
+//! DATA/gateway.key       the key that requests through a relay are sealed for
 //! DATA/officers/*.token  the bearer tokens of officers who work on this machine (mode 0600)
 //! DATA/mint.restoring/   what a restore of the mint works in; there only while it does, or after it was cut off
 //! DATA/registry/ mint/ treasury/ credential/ log/   each service's own database and keys
@@ -19,6 +21,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use mint::TokenUri;
+use oblivious::GatewayKey;
 use serde::{Deserialize, Serialize};
 
 /// Names the database of the mint, if it has one; may hold a password.
@@ -29,6 +32,10 @@ const MINT_KEY: &str = "mint-key";
 const ISSUER_KEY: &str = "issuer-key";
 /// The certificate of the issuer's root, in its folder: there from the first start on that found its keys.
 const ISSUER_ROOT: &str = "keys/iaca.cert.der";
+/// Names the relay that wallets go through.
+const RELAY: &str = "relay";
+/// The gateway's key.
+const GATEWAY_KEY: &str = "gateway.key";
 /// Marks the data folder of a sandbox.
 const SANDBOX_MARK: &str = "sandbox";
 
@@ -103,6 +110,26 @@ impl DataFolder {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error).with_context(|| format!("{name} can't be read")),
         }
+    }
+
+    /// The relay that offers name, if there is one.
+    pub fn relay(&self) -> Result<Option<String>> {
+        self.remembered(RELAY)
+    }
+
+    /// Has offers name a relay from now on.
+    pub fn set_relay(&self, url: &str) -> Result<()> {
+        if !url.starts_with("http://") && !url.starts_with("https://") {
+            bail!("'{url}' is no relay's address: name it as https://host");
+        }
+        write_private(&self.root.join(RELAY), url.trim_end_matches('/').as_bytes())
+    }
+
+    /// The gateway's key; made at the first start.
+    pub fn gateway_key(&self) -> Result<GatewayKey> {
+        let path = self.root.join(GATEWAY_KEY);
+        let secret = storage::keys::read_or_make(&path).with_context(|| format!("{} can't be used", path.display()))?;
+        Ok(GatewayKey::from_secret(&secret))
     }
 
     /// The key in a token that the mint's seed is, if it is not in a file.

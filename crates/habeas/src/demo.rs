@@ -124,7 +124,7 @@ pub fn run(data: &DataFolder, people: &Path, map: &Path, seed: u64) -> Result<Su
     let listen: SocketAddr = ([127, 0, 0, 1], 0).into();
     let server = Server::start(data, listen, Options::default())?;
     say(&format!("services listen at {}", server.url));
-    let services = crate::services_at(&server.url, server.services.log.vkey(), &Witnesses::default())?;
+    let services = crate::services_at(&server.url, server.services.log.vkey(), &Witnesses::default(), None)?;
     let admin = Officer::of(data, "admin")?;
     let officer = |name: &str, role: &str| -> Result<Officer> {
         let token: Token = admin.post("/registry/v1/officers", &json!({"name": name, "role": role}))?;

@@ -21,6 +21,7 @@ use wallet::holder::Offer;
 use wallet::lock::Lock;
 use wallet::log_view::HttpTiles;
 use wallet::pace::Pace;
+use wallet::relay::Relay;
 use wallet::state::HistoryEntry;
 use wallet::{Wallet, credentials, predicates};
 
@@ -45,6 +46,9 @@ pub enum WalletCommand {
         /// The transaction code that came with it on another way
         #[arg(long)]
         code: String,
+        /// Go through this relay instead of the one that the offer names
+        #[arg(long, value_name = "URL")]
+        relay: Option<String>,
         /// The wallet file
         #[arg(long)]
         wallet: PathBuf,
@@ -264,8 +268,11 @@ pub enum LogCommand {
 /// `habeas wallet …`
 pub fn wallet(command: WalletCommand) -> Result<()> {
     match command {
-        WalletCommand::Init { offer, code, wallet } => {
-            let offer = Offer::decode(&offer)?;
+        WalletCommand::Init { offer, code, relay, wallet } => {
+            let mut offer = Offer::decode(&offer)?;
+            if let Some(url) = relay {
+                offer.habeas.services.relay = Some(chosen_relay(url, offer.habeas.services.relay)?);
+            }
             let mut wallet = if wallet.exists() {
                 Wallet::open(&wallet)?
             } else {
@@ -277,6 +284,9 @@ pub fn wallet(command: WalletCommand) -> Result<()> {
             }
             println!("Write down these words; whoever has them has your money:\n\n  {}\n", wallet.recovery_words());
             println!("The wallet is ready and holds your ID credentials.");
+            if let Some(relay) = &wallet.services().relay {
+                println!("Where you are is shown to the relay {} and not to the mint.", relay.url);
+            }
             let told = wallet.fetch_predicates(predicates::TOKENS)?;
             if !told.is_empty() {
                 println!("Without saying who you are, you can show: {}", told.join(", "));
@@ -390,6 +400,14 @@ pub fn wallet(command: WalletCommand) -> Result<()> {
         WalletCommand::Words { wallet } => println!("{}", Wallet::open(&wallet)?.recovery_words()),
     }
     Ok(())
+}
+
+/// A relay that the holder chose. The gateway's key is that of the offer, which is everybody's; an offer without one leaves it to the relay.
+fn chosen_relay(url: String, offered: Option<Relay>) -> Result<Relay> {
+    Ok(match offered {
+        Some(offered) => Relay { url, ..offered },
+        None => Relay::at(&url)?,
+    })
 }
 
 /// Who asks, what for, which attributes; then yes or no.

@@ -4,19 +4,21 @@
 //! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `verify`, `verifier` and `log` work from anywhere, and
 //! so do `witness`, `monitor` and `evidence`.
 //!
-//! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`server`] → [`client`], [`enrol`], [`holder`],
-//! [`relying_party`], [`mint_command`], [`mint_key`], [`oversight`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
+//! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`gateway`] (what a relay may reach of them) → [`server`] → [`client`],
+//! [`enrol`], [`holder`], [`relying_party`], [`mint_command`], [`mint_key`], [`relay`], [`oversight`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
 
 mod audit;
 mod client;
 mod data;
 mod demo;
 mod enrol;
+mod gateway;
 mod holder;
 mod logging;
 mod mint_command;
 mod mint_key;
 mod oversight;
+mod relay;
 mod relying_party;
 mod server;
 mod services;
@@ -40,6 +42,7 @@ use treasury::bank::{self, Deposit};
 use treasury::settlement::Settlement;
 use treasury::statement::Imported;
 use wallet::holder::{HabeasOffer, Offer};
+use wallet::relay::Relay;
 use wallet::state::{Issuer, Services as WalletServices};
 
 use crate::audit::AuditReport;
@@ -83,6 +86,9 @@ enum Command {
         /// URI's object; remembered by a new folder
         #[arg(long)]
         issuer_key: Option<String>,
+        /// Have wallets go through this relay (`habeas relay`), whose address goes into offers from now on; remembered
+        #[arg(long, value_name = "URL")]
+        relay: Option<String>,
         /// Serve the mint's metrics for Prometheus at this address, path /metrics
         #[arg(long)]
         metrics: Option<SocketAddr>,
@@ -278,6 +284,16 @@ enum Command {
         #[command(flatten)]
         acting: Acting,
     },
+    /// Carry wallets' requests to a mint and a log without showing where they come from (Oblivious HTTP); run by another organisation
+    /// than theirs
+    Relay {
+        /// The one server that requests are carried to, such as https://mint.example
+        #[arg(long, value_name = "URL")]
+        gateway: String,
+        /// Where to listen
+        #[arg(long, default_value = "127.0.0.1:4281")]
+        listen: SocketAddr,
+    },
     /// The mint's own affairs: key, backup, restore, status
     #[command(subcommand)]
     Mint(mint_command::MintCommand),
@@ -371,11 +387,23 @@ fn sentence(error: &anyhow::Error) -> String {
 
 fn run(command: Command) -> Result<()> {
     match command {
-        Command::Up { data, listen, sandbox, input_fee_ppk, mint_store, mint_key, issuer_key, metrics, log_format } => {
+        Command::Up {
+            data,
+            listen,
+            sandbox,
+            input_fee_ppk,
+            mint_store,
+            mint_key,
+            issuer_key,
+            relay,
+            metrics,
+            log_format,
+        } => {
             let key = mint_key.map(|uri| uri.parse()).transpose()?;
             let options = Options { sandbox, input_fee_ppk, key, ..Options::default() };
             let issuer_key = issuer_key.map(|uri| uri.parse()).transpose()?;
-            up(&data, listen, metrics, mint_store, issuer_key, options, log_format)
+            let remembered = Remembered { mint_store, issuer_key, relay };
+            up(&data, listen, metrics, remembered, options, log_format)
         }
         Command::Demo { people, map, json, seed, data, mint_store } => demo(&people, map, json, seed, data, mint_store),
         Command::Audit { data, json } => print_audit(&data, json),
@@ -451,6 +479,7 @@ fn run(command: Command) -> Result<()> {
             relying_party::serve(&relying_party, listen, token, public_url)
         }
         Command::Revoke { document_number, acting } => revoke(&document_number, &acting),
+        Command::Relay { gateway, listen } => relay::run(&gateway, listen),
         Command::Mint(command) => mint_command::run(command),
         Command::Log(command) => holder::log(command),
         Command::Witness(command) => oversight::witness(command),
@@ -459,23 +488,32 @@ fn run(command: Command) -> Result<()> {
     }
 }
 
+/// What a data folder remembers for the next start.
+struct Remembered {
+    mint_store: Option<String>,
+    issuer_key: Option<TokenUri>,
+    relay: Option<String>,
+}
+
 fn up(
     data: &Path,
     listen: SocketAddr,
     metrics: Option<SocketAddr>,
-    mint_store: Option<String>,
-    issuer_key: Option<TokenUri>,
+    remembered: Remembered,
     options: Options,
     log_format: LogFormat,
 ) -> Result<()> {
     let data = DataFolder::create(data)?;
-    if let Some(address) = mint_store {
+    if let Some(address) = remembered.mint_store {
         data.set_mint_store(&address)?;
+    }
+    if let Some(url) = remembered.relay {
+        data.set_relay(&url)?;
     }
     if let Some(uri) = &options.key {
         data.set_mint_key(uri)?;
     }
-    if let Some(uri) = &issuer_key {
+    if let Some(uri) = &remembered.issuer_key {
         data.set_issuer_key(uri)?;
     }
     let server = Server::start_with_metrics(&data, listen, metrics, options)?;
@@ -484,6 +522,8 @@ fn up(
         println!("metrics: {url}");
     }
     println!("mint: {0}\nregistry: {0}/registry\nlog: {0}/log\nlog key: {1}", server.url, server.services.log.vkey());
+    let gateway_key = oblivious::client::digest(server.services.gateway.configuration());
+    println!("gateway key: {}", hex::encode(gateway_key));
     println!("data: {}; stop with Ctrl-C", data.root().display());
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
@@ -695,14 +735,19 @@ fn read_amount(text: &str, unit: &str) -> Result<u64> {
 fn services_of(data: &Path) -> Result<WalletServices> {
     let data = DataFolder::existing(data)?;
     let server = data.server_file()?;
-    services_at(&server.url, &server.log_vkey, &Witnesses::load(&data.root().join("log"))?)
+    let witnesses = Witnesses::load(&data.root().join("log"))?;
+    services_at(&server.url, &server.log_vkey, &witnesses, data.relay()?.as_deref())
 }
 
-/// The same for a server's address. Its roots' hashes go into the offers that people trust.
-fn services_at(url: &str, log_vkey: &str, witnesses: &Witnesses) -> Result<WalletServices> {
+/// The same for a server's address. Its roots' hashes and its gateway's key go into the offers that people trust.
+fn services_at(url: &str, log_vkey: &str, witnesses: &Witnesses, relay: Option<&str>) -> Result<WalletServices> {
     let issuer = format!("{url}/credential");
     let hash = |path: &str| -> Result<String> {
         Ok(hex::encode(sha2::Sha256::digest(wallet::http::get_bytes(&format!("{issuer}/{path}"))?)))
+    };
+    let before_gateway = |relay| -> Result<Relay> {
+        let keys = wallet::http::get_bytes(&format!("{url}{}", oblivious::KEYS_PATH))?;
+        Ok(Relay::new(relay, &keys)?)
     };
     Ok(WalletServices {
         log: format!("{url}/log"),
@@ -712,6 +757,7 @@ fn services_at(url: &str, log_vkey: &str, witnesses: &Witnesses) -> Result<Walle
         log_vkey: log_vkey.to_owned(),
         witnesses: witnesses.witnesses.iter().map(|(witness, _)| witness.to_vkey()).collect(),
         quorum: witnesses.quorum,
+        relay: relay.map(before_gateway).transpose()?,
     })
 }
 

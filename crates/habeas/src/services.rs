@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use credential::{Credentials, Renewed};
 use futures_util::stream;
 use mint::{Mint, Options};
+use oblivious::GatewayKey;
 use registry::Registry;
 use registry::officers::Role;
 use tlog::entry::Entry;
@@ -23,6 +24,7 @@ use treasury::Treasury;
 
 use crate::audit::{self, AuditReport};
 use crate::data::DataFolder;
+use crate::gateway;
 use crate::mint_command::{RunningServer, Status, refuse_half_restored, stream_backup};
 use crate::oversight::HttpWitnesses;
 use crate::wiring::{CredentialDesk, Feed, NoFunds, Orders, PublicLog, RegistryDesk, SystemClock, TreasuryDesk};
@@ -61,6 +63,8 @@ pub struct Services {
     pub registry: Registry,
     /// ID credentials.
     pub credentials: Credentials,
+    /// What requests through a relay are sealed for.
+    pub gateway: Arc<GatewayKey>,
 }
 
 impl Services {
@@ -97,7 +101,7 @@ impl Services {
         let credentials = Credentials::open_with_key(&place, key.as_ref(), people, public_log, clock)?;
         // Those of this month, so that nobody finds none; the next month's are made beside the work.
         credentials.make_predicate_keys(credential::predicates::Period::at(jiff::Timestamp::now()))?;
-        let services = Services { log, treasury, mint, registry, credentials };
+        let services = Services { log, treasury, mint, registry, credentials, gateway: Arc::new(data.gateway_key()?) };
         if !services.registry.has_officers()? {
             let token = services.registry.add_officer("admin", Role::Administrator)?;
             data.write_token("admin", &token)?;
@@ -202,7 +206,7 @@ impl Services {
         self.log.close();
     }
 
-    /// All routes: the mint at the root (Cashu wallets expect `/v1/…` below the mint's address), the others below their names.
+    /// All routes: the mint at the root (Cashu wallets expect `/v1/…` below the mint's address), the others below their names, and the gateway.
     /// `stop` cuts off a backup that is under way.
     pub fn router(&self, running: RunningServer, stop: watch::Receiver<bool>) -> Router {
         let url = running.url.clone();
@@ -237,14 +241,15 @@ impl Services {
         ));
         let (credential, well_known) =
             credential::api::routers(self.credentials.clone(), officers_desk, &format!("{url}/credential"));
-        mint::api::router(self.mint.clone())
+        let everything = mint::api::router(self.mint.clone())
             .nest("/registry", registry)
             .nest("/credential", credential)
             .merge(well_known)
             .nest("/treasury", treasury)
             .nest("/log", transparency::api::router(self.log.clone()))
             .merge(officers)
-            .merge(operation)
+            .merge(operation);
+        gateway::router(self.gateway.clone(), everything.clone()).merge(everything)
     }
 }
 

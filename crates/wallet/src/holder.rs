@@ -96,7 +96,10 @@ impl Wallet {
     /// # Errors
     /// When a code is wrong, the offer was used by another wallet, or the issuer can't be reached.
     pub fn accept_offer(&mut self, offer: &Offer, tx_code: &str) -> Result<(), WalletError> {
+        // A relay that was chosen before stands where the offer names none: without it, requests would show where they come from.
+        let chosen = self.state.services.relay.take();
         self.state.services = offer.habeas.services.clone();
+        self.state.services.relay = offer.habeas.services.relay.clone().or(chosen);
         let grant = offer.credential.grants.pre_authorized_code.as_ref();
         let code = grant.ok_or(WalletError::NoHolder { missing: "code in its offer" })?.code.clone();
         let request = TokenRequest {

@@ -3,6 +3,10 @@
 //! A connection that is used twice ties two acts together, and so does a header that differs between wallets.
 //! So every request opens its own connection, closes it, keeps no cookie and sends nothing that tells one wallet
 //! from another.
+//!
+//! A network address ties acts together, too: what must not show where it comes from goes the [`Way`] that the services name, through
+//! a relay where there is one. The functions of this module ask directly: the issuer and the registry, who are told who asks, and payees
+//! and relying parties, whom no gateway serves.
 
 use std::time::Duration;
 
@@ -10,8 +14,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::Agent;
 
+use crate::relay::{Relay, RelayFault};
+use crate::state::Services;
+
 /// The longest answer that is read: a full tile of log entries (256 × 64 KiB would be the most; ours stay far below).
-const ANSWER_MAX_LEN: u64 = 4 * 1024 * 1024;
+const ANSWER_MAX_LEN: u64 = oblivious::ANSWER_BODY_MAX_LEN as u64;
 /// Past this the network counts as down: a person stands at a till.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// The `User-Agent` of every wallet, whatever its version: a rare version would single its holder out.
@@ -44,6 +51,14 @@ pub enum HttpError {
         /// The server's sentence for people.
         detail: String,
     },
+    /// Between wallet and gateway: the request may or may not have been carried out, and is not sent in another way.
+    #[error("the relay {relay} {fault}; nothing is sent without it, since that would show where you are")]
+    Relay {
+        /// Its address.
+        relay: String,
+        /// What went wrong.
+        fault: RelayFault,
+    },
     /// An answer that is not what the protocol says.
     #[error("{server} gave an answer that can't be read: is this the right address?")]
     Unreadable {
@@ -61,24 +76,97 @@ struct ErrorAnswer {
     error_description: Option<String>,
 }
 
+/// The way of requests to the mint, the log and what everybody reads: through the relay that the services name, or directly where they
+/// name none.
+#[derive(Clone, Copy)]
+pub struct Way<'a>(Option<&'a Relay>);
+
+impl<'a> Way<'a> {
+    /// Straight to the server, which sees where a request comes from.
+    pub const DIRECT: Way<'static> = Way(None);
+
+    /// The way to these services.
+    pub fn to(services: &'a Services) -> Self {
+        Way(services.relay.as_ref())
+    }
+
+    /// Through this relay, where there is one.
+    pub fn through(relay: Option<&'a Relay>) -> Self {
+        Way(relay)
+    }
+
+    /// `GET url`, the body as bytes.
+    pub fn get_bytes(self, url: &str) -> Result<Vec<u8>, HttpError> {
+        self.ask(url, None, None)
+    }
+
+    /// `GET url`, the body as JSON.
+    pub fn get<Answer: DeserializeOwned>(self, url: &str) -> Result<Answer, HttpError> {
+        parse(url, &self.get_bytes(url)?)
+    }
+
+    /// `GET url` in a form that is asked for (a media type), the body as bytes.
+    pub fn get_as(self, url: &str, accept: &str) -> Result<Vec<u8>, HttpError> {
+        self.ask(url, Some(accept), None)
+    }
+
+    /// `POST url` with a JSON body, the answer as JSON.
+    pub fn post<Answer: DeserializeOwned>(self, url: &str, body: &impl Serialize) -> Result<Answer, HttpError> {
+        let json = serde_json::to_vec(body).expect("a request is plain data");
+        parse(url, &self.ask(url, None, Some(&json))?)
+    }
+
+    fn ask(self, url: &str, accept: Option<&str>, json: Option<&[u8]>) -> Result<Vec<u8>, HttpError> {
+        if let Some(relay) = self.0 {
+            let answer = relay.carry(&sealable(url, accept, json)?)?;
+            return judge(url, answer.status, answer.body);
+        }
+        let (agent, accept) = (fresh_agent(), accept.unwrap_or("*/*"));
+        match json {
+            Some(json) => {
+                read(url, agent.post(url).header("Accept", accept).content_type("application/json").send(json))
+            }
+            None => read(url, agent.get(url).header("Accept", accept).call()),
+        }
+    }
+}
+
+/// A request as it goes through a relay: with no header but what it needs, so that all wallets' are alike.
+fn sealable(url: &str, accept: Option<&str>, json: Option<&[u8]>) -> Result<oblivious::Request, HttpError> {
+    let address: Option<ureq::http::Uri> = url.parse().ok();
+    let parts = address.as_ref().and_then(|address| Some((address.scheme_str()?, address.authority()?)));
+    let ((scheme, authority), address) =
+        parts.zip(address.as_ref()).ok_or_else(|| HttpError::Unreadable { server: server_of(url) })?;
+    let kind = json.map(|_| ("content-type", "application/json"));
+    let headers = accept.map(|accept| ("accept", accept)).into_iter().chain(kind);
+    Ok(oblivious::Request {
+        method: if json.is_some() { "POST" } else { "GET" }.into(),
+        scheme: scheme.into(),
+        authority: authority.to_string(),
+        path: address.path_and_query().map_or("/", |path| path.as_str()).into(),
+        headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        body: json.unwrap_or_default().to_vec(),
+    })
+}
+
 /// `GET url`, the body as bytes.
 pub fn get_bytes(url: &str) -> Result<Vec<u8>, HttpError> {
-    read(url, fresh_agent().get(url).call())
+    Way::DIRECT.get_bytes(url)
 }
 
 /// `GET url`, the body as JSON.
 pub fn get<Answer: DeserializeOwned>(url: &str) -> Result<Answer, HttpError> {
-    parse(url, &get_bytes(url)?)
+    Way::DIRECT.get(url)
 }
 
 /// `GET url` in a form that is asked for (a media type), the body as bytes.
 pub fn get_as(url: &str, accept: &str) -> Result<Vec<u8>, HttpError> {
-    read(url, fresh_agent().get(url).header("Accept", accept).call())
+    Way::DIRECT.get_as(url, accept)
 }
 
 /// `POST url` with a JSON body, the answer as JSON.
 pub fn post<Answer: DeserializeOwned>(url: &str, body: &impl Serialize) -> Result<Answer, HttpError> {
-    parse(url, &read(url, fresh_agent().post(url).send_json(body))?)
+    Way::DIRECT.post(url, body)
 }
 
 /// What is posted.
@@ -113,6 +201,13 @@ pub fn exchange(url: &str, text: &str, timeout: Duration, max_len: usize) -> Res
     Ok((answer.status().as_u16(), body))
 }
 
+/// `POST`s bytes of a kind to a relay. Gives the status, and the body up to the longest sealed answer; `None` when no whole answer came.
+pub(crate) fn post_sealed(url: &str, kind: &str, accept: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
+    let mut answer = fresh_agent().post(url).header("Accept", accept).content_type(kind).send(body).ok()?;
+    let body = answer.body_mut().with_config().limit(oblivious::ANSWER_MAX_LEN as u64).read_to_vec().ok()?;
+    Some((answer.status().as_u16(), body))
+}
+
 /// An agent that keeps no connection: it serves one request.
 fn fresh_agent() -> Agent {
     agent(TIMEOUT)
@@ -140,6 +235,11 @@ fn read(url: &str, answer: Result<ureq::http::Response<ureq::Body>, ureq::Error>
     let mut answer = answer.map_err(|_| unreachable())?;
     let status = answer.status().as_u16();
     let body = answer.body_mut().with_config().limit(ANSWER_MAX_LEN).read_to_vec().map_err(|_| unreachable())?;
+    judge(url, status, body)
+}
+
+/// The body of an answer that says yes; otherwise what it says.
+fn judge(url: &str, status: u16, body: Vec<u8>) -> Result<Vec<u8>, HttpError> {
     if (200..300).contains(&status) {
         return Ok(body);
     }

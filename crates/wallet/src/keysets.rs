@@ -51,7 +51,7 @@ impl Wallet {
         let mut keyset =
             answer.keysets.into_iter().find(|keyset| keyset.id == info.id).ok_or(WalletError::MintMisbehaves)?;
         let index = info.log_index.ok_or(WalletError::KeysetNotInLog)?;
-        let entry = self.logged_entry(&HttpTiles::new(&self.state.services.log), index)?;
+        let entry = self.logged_entry(&HttpTiles::of(&self.state.services), index)?;
         let entry = entry.ok_or(WalletError::KeysetNotInLog)?;
         if !keyset.check_id() || !is_entry_of(&entry, &keyset) {
             return Err(WalletError::KeysetNotInLog);

@@ -5,6 +5,7 @@
 //!
 //! The privacy rules of the design live in these places:
 //! - [`http`]: one request a connection, the same headers for everybody;
+//! - [`relay`]: nothing that must not show where it comes from goes past the relay, where there is one;
 //! - [`keysets`] and [`predicates`]: keysets, and keys of predicates, are taken only as the log has them;
 //! - [`outputs`]: each DLEQ is checked, and no token leaves with its blinding factor;
 //! - [`selection`], [`exchange`] and [`lock`]: a swap spends one token of this wallet, never several together;
@@ -34,6 +35,7 @@ pub mod predicates;
 pub mod present;
 pub mod recover;
 pub mod redeem;
+pub mod relay;
 pub mod restore;
 pub mod selection;
 pub mod state;
@@ -48,7 +50,7 @@ use cashu::secret::Seed;
 use cashu::{Amount, DecodeError, Unit};
 use rand::Rng;
 
-use crate::http::HttpError;
+use crate::http::{HttpError, Way};
 use crate::mint_client::MintClient;
 use crate::state::{HistoryEntry, KeyNumbers, Services, State, StateFile};
 
@@ -225,7 +227,10 @@ impl WalletError {
 
     /// Whether the network failed, so that the act may have been carried out and [`Wallet::recover`] will tell.
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, WalletError::Http(HttpError::Unreachable { .. } | HttpError::Unavailable { .. }))
+        matches!(
+            self,
+            WalletError::Http(HttpError::Unreachable { .. } | HttpError::Unavailable { .. } | HttpError::Relay { .. })
+        )
     }
 }
 
@@ -309,7 +314,12 @@ impl Wallet {
     }
 
     fn mint(&self) -> MintClient<'_> {
-        MintClient::new(&self.state.services.mint)
+        MintClient::of(&self.state.services)
+    }
+
+    /// The way to what everybody reads.
+    fn way(&self) -> Way<'_> {
+        Way::to(&self.state.services)
     }
 
     fn save(&self) -> Result<(), WalletError> {

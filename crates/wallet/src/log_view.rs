@@ -9,24 +9,33 @@ use tlog::entry::Entry;
 use tlog::note::NoteError;
 use tlog::tag::TagKey;
 
-use crate::http;
+use crate::http::Way;
+use crate::relay::Relay;
+use crate::state::Services;
 use crate::{Wallet, WalletError};
 
 /// A log's files at an address. Each is fetched on a connection of its own.
 pub struct HttpTiles {
     base: String,
+    relay: Option<Relay>,
 }
 
 impl HttpTiles {
-    /// The log at `base`.
+    /// The log at `base`, asked directly: for readers who have nothing to hide.
     pub fn new(base: &str) -> Self {
-        HttpTiles { base: base.trim_end_matches('/').to_owned() }
+        HttpTiles { base: base.trim_end_matches('/').to_owned(), relay: None }
+    }
+
+    /// The log of a wallet's services, by the way that they name.
+    pub fn of(services: &Services) -> Self {
+        HttpTiles { relay: services.relay.clone(), ..Self::new(&services.log) }
     }
 }
 
 impl TileSource for HttpTiles {
     fn get(&self, path: &str) -> Result<Vec<u8>, SourceError> {
-        http::get_bytes(&format!("{}/{path}", self.base))
+        Way::through(self.relay.as_ref())
+            .get_bytes(&format!("{}/{path}", self.base))
             .map_err(|error| SourceError { path: path.to_owned(), reason: error.to_string() })
     }
 }
@@ -87,7 +96,7 @@ impl Wallet {
         let key = TagKey::new(bytes);
         let policy = self.log_policy()?;
         let previous = self.last_checkpoint(&policy)?;
-        let log = verify_log(&HttpTiles::new(&self.state.services.log), &policy, previous.as_ref())?;
+        let log = verify_log(&HttpTiles::of(&self.state.services), &policy, previous.as_ref())?;
         self.state.checkpoint = Some(log.note);
         self.save()?;
         let mine = (0u64..).zip(&log.entries).filter_map(|(index, bytes)| match Entry::parse(bytes) {

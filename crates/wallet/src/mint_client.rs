@@ -6,17 +6,19 @@ use cashu::messages::{
 };
 use cashu::{BlindSignature, BlindedMessage, ErrorCode, KeysetId, Point};
 
-use crate::http::{self, HttpError};
+use crate::http::{HttpError, Way};
+use crate::state::Services;
 
-/// The mint at an address.
+/// The mint at an address, and the way to it.
 pub struct MintClient<'a> {
     base: &'a str,
+    way: Way<'a>,
 }
 
 impl<'a> MintClient<'a> {
-    /// The mint at `base`, as token strings name it.
-    pub fn new(base: &'a str) -> Self {
-        MintClient { base: base.trim_end_matches('/') }
+    /// The mint of these services.
+    pub fn of(services: &'a Services) -> Self {
+        MintClient { base: services.mint.trim_end_matches('/'), way: Way::to(services) }
     }
 
     fn url(&self, path: &str) -> String {
@@ -25,56 +27,59 @@ impl<'a> MintClient<'a> {
 
     /// All keysets, without keys.
     pub fn keysets(&self) -> Result<KeysetsResponse, HttpError> {
-        http::get(&self.url("keysets"))
+        self.way.get(&self.url("keysets"))
     }
 
     /// The keys of one keyset.
     pub fn keys(&self, id: &KeysetId) -> Result<KeysResponse, HttpError> {
-        http::get(&self.url(&format!("keys/{id}")))
+        self.way.get(&self.url(&format!("keys/{id}")))
     }
 
     /// Whether the mint says that it keeps a feature (NUT-06): a mint that knows no locks takes a locked token from anybody.
     pub fn supports(&self, nut: &str) -> Result<bool, HttpError> {
-        let info: serde_json::Value = http::get(&self.url("info"))?;
+        let info: serde_json::Value = self.way.get(&self.url("info"))?;
         Ok(info["nuts"][nut]["supported"] == true)
     }
 
     /// Exchanges tokens.
     pub fn swap(&self, request: &SwapRequest) -> Result<Vec<BlindSignature>, HttpError> {
-        http::post::<SignaturesResponse>(&self.url("swap"), request).map(|answer| answer.signatures)
+        self.way.post::<SignaturesResponse>(&self.url("swap"), request).map(|answer| answer.signatures)
     }
 
     /// Mints tokens against an entitlement.
     pub fn mint_entitlement(&self, request: &MintRequest) -> Result<Vec<BlindSignature>, HttpError> {
-        http::post::<SignaturesResponse>(&self.url("mint/entitlement"), request).map(|answer| answer.signatures)
+        self.way.post::<SignaturesResponse>(&self.url("mint/entitlement"), request).map(|answer| answer.signatures)
     }
 
     /// Asks what it takes to redeem into a merchant's balance.
     pub fn settlement_quote(&self, request: &MeltQuoteRequest) -> Result<MeltQuoteResponse, HttpError> {
-        http::post(&self.url("melt/quote/settlement"), request)
+        self.way.post(&self.url("melt/quote/settlement"), request)
     }
 
     /// Where a redemption stands.
     pub fn settlement_state(&self, quote: &str) -> Result<MeltQuoteResponse, HttpError> {
-        http::get(&self.url(&format!("melt/quote/settlement/{quote}")))
+        self.way.get(&self.url(&format!("melt/quote/settlement/{quote}")))
     }
 
     /// Redeems tokens.
     pub fn settle(&self, request: &MeltRequest) -> Result<MeltQuoteResponse, HttpError> {
-        http::post(&self.url("melt/settlement"), request)
+        self.way.post(&self.url("melt/settlement"), request)
     }
 
     /// The signature that the mint once gave for one output, if it did. One output a request: several would tell
     /// the mint that they lie in one wallet.
     pub fn restore_one(&self, output: BlindedMessage) -> Result<Option<BlindSignature>, HttpError> {
         let request = RestoreRequest { outputs: vec![output] };
-        http::post::<RestoreResponse>(&self.url("restore"), &request).map(|answer| answer.signatures.into_iter().next())
+        self.way
+            .post::<RestoreResponse>(&self.url("restore"), &request)
+            .map(|answer| answer.signatures.into_iter().next())
     }
 
     /// Whether one token is spent. One token a request, for the same reason.
     pub fn state_of(&self, y: Point) -> Result<Option<ProofState>, HttpError> {
         let request = CheckStateRequest { ys: vec![y] };
-        http::post::<CheckStateResponse>(&self.url("checkstate"), &request)
+        self.way
+            .post::<CheckStateResponse>(&self.url("checkstate"), &request)
             .map(|answer| answer.states.first().map(|entry| entry.state))
     }
 }

@@ -26,7 +26,7 @@ use serde_json::Value;
 use tlog::entry::Entry;
 
 use crate::credentials::{REFILL_AFTER, REFILL_WHEN_OUT};
-use crate::http::{self, HttpError};
+use crate::http::HttpError;
 use crate::log_view::HttpTiles;
 use crate::{Wallet, WalletError, unix_now};
 
@@ -157,7 +157,7 @@ impl Wallet {
 
     fn predicate_directory(&self) -> Result<Directory, WalletError> {
         let url = format!("{}/predicates", self.issuer()?.url);
-        Ok(Directory::from_json(&http::get_bytes(&url)?)?)
+        Ok(Directory::from_json(&self.way().get_bytes(&url)?)?)
     }
 
     fn fetch_from(&mut self, directory: &Directory, predicate: &str, count: usize) -> Result<bool, WalletError> {
@@ -230,7 +230,7 @@ impl Wallet {
             Some(_) => return Err(WalletError::PredicateKeyNotInLog),
             None => {}
         }
-        let source = HttpTiles::new(&self.state.services.log);
+        let source = HttpTiles::of(&self.state.services);
         let entry = self.logged_entry(&source, says.log_index)?.ok_or(WalletError::PredicateKeyNotInLog)?;
         let is_entry = matches!(
             &entry,
@@ -318,6 +318,7 @@ mod tests {
             quorum: 0,
             registry: None,
             issuer: None,
+            relay: None,
         };
         let mut wallet = Wallet::create(&folder.path().join("wallet.json"), services).unwrap();
         let (issuer, challenge) = (IssuerKey::generate().unwrap(), TokenChallenge::shared("issuer.example").unwrap());

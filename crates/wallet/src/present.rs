@@ -236,7 +236,7 @@ impl Wallet {
         let place: Reference = serde_json::from_value(registration.status.clone())
             .map_err(|_| refused("the registration does not say where its status is told"))?;
         let (root, now) = (self.root(RootOf::Issuer)?, Timestamp::now());
-        let list = http::get_as(&place.uri, "application/statuslist+jwt")?;
+        let list = self.way().get_as(&place.uri, "application/statuslist+jwt")?;
         let list = String::from_utf8(list).map_err(|_| refused("the register's list is no text"))?;
         let signer = |chain: &[Vec<u8>]| key_of_chain(chain, &[&root], Usage::DocumentSigner, now);
         let list = statuslist::verify_jwt(&list, &place.uri, signer, unix_now())

@@ -17,6 +17,7 @@ use tlog::cosignature::{Policy, Witness};
 use tlog::note::{NoteError, Verifier};
 
 use crate::WalletError;
+use crate::relay::Relay;
 
 /// The version of the file's layout.
 const STATE_VERSION: u32 = 1;
@@ -42,6 +43,9 @@ pub struct Services {
     /// The credential issuer, and whom to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub issuer: Option<Issuer>,
+    /// The relay that everything which must not show where it comes from goes through.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Relay>,
 }
 
 impl Services {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use tlog::client::{fetch_checkpoint, prove_inclusion};
 use tlog::entry::Entry;
 
-use crate::http;
+use crate::http::Way;
 use crate::log_view::HttpTiles;
 use crate::state::Services;
 use crate::{Wallet, WalletError};
@@ -23,8 +23,9 @@ impl Wallet {
     /// [`WalletError::Credential`] when it is not in the log, not signed or out of date; when issuer or log can't be reached.
     pub fn trusted_list(&mut self) -> Result<TrustedList, WalletError> {
         let issuer = self.issuer()?.url.clone();
-        let source = HttpTiles::new(&self.state.services.log);
-        let list = read_list(&issuer, |index| self.logged_entry(&source, index))?;
+        let services = self.state.services.clone();
+        let source = HttpTiles::of(&services);
+        let list = read_list(Way::to(&services), &issuer, |index| self.logged_entry(&source, index))?;
         self.save()?;
         Ok(list)
     }
@@ -39,7 +40,7 @@ pub fn fetch_trusted_list(services: &Services) -> Result<TrustedList, WalletErro
     let issuer = services.issuer.as_ref().ok_or(WalletError::NoHolder { missing: "credential issuer" })?;
     let policy = services.log_policy()?;
     let source = HttpTiles::new(&services.log);
-    read_list(&issuer.url, |index| {
+    read_list(Way::DIRECT, &issuer.url, |index| {
         let (_, checkpoint) = fetch_checkpoint(&source, &policy)?;
         Ok(Entry::parse(&prove_inclusion(&source, &checkpoint, index)?.entry).ok())
     })
@@ -47,12 +48,13 @@ pub fn fetch_trusted_list(services: &Services) -> Result<TrustedList, WalletErro
 
 /// Fetches the list and holds it against its entry in the log, which `logged` looks up.
 fn read_list(
+    way: Way<'_>,
     issuer: &str,
     logged: impl FnOnce(u64) -> Result<Option<Entry>, WalletError>,
 ) -> Result<TrustedList, WalletError> {
     let refused = |detail: &str| WalletError::Credential { detail: detail.to_owned() };
-    let jws = http::get_bytes(&format!("{issuer}/trusted-list"))?;
-    let told: LoggedList = http::get(&format!("{issuer}/trusted-list/log-entry"))?;
+    let jws = way.get_bytes(&format!("{issuer}/trusted-list"))?;
+    let told: LoggedList = way.get(&format!("{issuer}/trusted-list/log-entry"))?;
     let jws = String::from_utf8(jws).map_err(|_| refused("the issuer's list of trusted entities is no text"))?;
     let hash = hex::encode(Sha256::digest(&jws));
     let sequence = match logged(told.log_index)? {
@@ -177,6 +179,7 @@ mod tests {
                 quorum: 0,
                 registry: None,
                 issuer: Some(issuer),
+                relay: None,
             };
             let wallet = Wallet::create(&folder.path().join("wallet.json"), services).unwrap();
             World { served, log, wallet, _server: runtime, _folder: folder }

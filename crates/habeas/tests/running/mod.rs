@@ -148,16 +148,24 @@ impl Programme {
     pub fn with_officers() -> Programme {
         let temporary = tempfile::tempdir().expect("a temporary folder");
         let data = temporary.path().join("data");
-        Self::in_folder(temporary, &data)
+        Self::in_folder(temporary, &data, &[])
+    }
+
+    /// The same, with further options of `habeas up`.
+    pub fn with_officers_and(options: &[&str]) -> Programme {
+        let temporary = tempfile::tempdir().expect("a temporary folder");
+        let data = temporary.path().join("data");
+        Self::in_folder(temporary, &data, options)
     }
 
     /// The same, with the data elsewhere.
     pub fn with_officers_at(data: &Path) -> Programme {
-        Self::in_folder(tempfile::tempdir().expect("a temporary folder"), data)
+        Self::in_folder(tempfile::tempdir().expect("a temporary folder"), data, &[])
     }
 
-    fn in_folder(temporary: tempfile::TempDir, data: &Path) -> Programme {
-        let (files, up) = (temporary.path().to_owned(), Up::start(data));
+    fn in_folder(temporary: tempfile::TempDir, data: &Path, options: &[&str]) -> Programme {
+        let up = Up::start_with(data, "127.0.0.1:0", options).expect("habeas up starts");
+        let files = temporary.path().to_owned();
         let programme = Programme { temporary, files, data: data.to_owned(), up };
         for (name, role) in [
             ("rita", "registrar"),

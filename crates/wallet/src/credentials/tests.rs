@@ -114,6 +114,7 @@ fn wallet(folder: &Path, root: &[u8]) -> Wallet {
         quorum: 0,
         registry: None,
         issuer: Some(issuer),
+        relay: None,
     };
     let mut wallet = Wallet::create(&folder.join("wallet.json"), services).unwrap();
     wallet.credentials().unwrap().roots.insert(hash, URL_SAFE_NO_PAD.encode(root));
