@@ -61,6 +61,7 @@ impl registry::AccessLog for PublicLog {
             tag: Tag { nonce: entry.tag_nonce, mac: entry.tag_mac },
             purpose: entry.purpose.to_owned(),
             role: entry.role.to_owned(),
+            officers: entry.officers.iter().map(hex::encode).collect(),
             fields: entry.fields.iter().map(|field| (*field).to_owned()).collect(),
             at: entry.at,
         };

@@ -84,7 +84,7 @@ impl Wallet {
         self.state.checkpoint = Some(log.note);
         self.save()?;
         let mine = (0u64..).zip(&log.entries).filter_map(|(index, bytes)| match Entry::parse(bytes) {
-            Ok(Entry::RecordOpened { tag, purpose, role, fields, at }) if key.recognises(&purpose, &tag) => {
+            Ok(Entry::RecordOpened { tag, purpose, role, fields, at, .. }) if key.recognises(&purpose, &tag) => {
                 Some(Opening { index, purpose, role, fields, at })
             }
             _ => None,
