@@ -81,6 +81,8 @@ log_key=$(sed -n 's/^log key: //p' "$work/up.log")
 "$habeas" log witness add "$(sed -n 's/^witness: //p' "$work/witness.log")" "$witness_key" --quorum 1 --data "$data" >/dev/null
 for _ in $(seq 100); do grep -q witness.example "$data/log/public/checkpoint" && break; sleep 0.1; done
 "$python" tests/clients/tlog/client.py "$mint/log" "$log_key" 7 "$witness_key"
+"$habeas" log mine --wallet "$work/a.json" --proofs "$work/mine.json" >/dev/null
+"$python" tests/clients/tlog/client.py --evidence "$work/mine.json" "$log_key"
 "$habeas" log witness remove witness.example --quorum 0 --data "$data" >/dev/null
 kill -TERM "$witness"; wait "$witness"; witness=""
 

@@ -168,7 +168,14 @@ pub fn tile_seeds() -> Vec<Vec<u8>> {
             at: 1,
         },
         Entry::RunApproved { run: text("r"), hash: text("ab"), at: 1 },
-        Entry::RecordOpened { tag, purpose: text("p"), role: text("r"), fields: vec![text("birth_date")], at: 3_600 },
+        Entry::RecordOpened {
+            tag,
+            purpose: text("p"),
+            role: text("r"),
+            officers: vec![text("03")],
+            fields: vec![text("birth_date")],
+            at: 3_600,
+        },
         Entry::PredicateKey { predicate: text("age_over_60"), period: text("2026-12"), spki_sha256: text("ab"), at: 1 },
         Entry::IssuerCertificate { role: text("iaca"), sha256: text("ab"), at: 1 },
     ];

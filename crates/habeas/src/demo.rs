@@ -14,7 +14,6 @@ use credential::register::NewRelyingParty;
 use credential::verifier::{self, Outcome, Question, SpentTokens};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
-use mint::Options;
 use openid4vc::dcql::PREDICATE;
 use openid4vc::registration::Localised;
 use openid4vc::{MSO_MDOC, SD_JWT_VC};
@@ -41,6 +40,7 @@ use crate::data::DataFolder;
 use crate::enrol::{enrol, read_map};
 use crate::relying_party::{self, Serving};
 use crate::server::Server;
+use crate::services::Options;
 
 /// Merchants of the demonstration.
 const MERCHANTS: usize = 20;

@@ -262,6 +262,9 @@ pub enum LogCommand {
         /// The wallet file
         #[arg(long)]
         wallet: PathBuf,
+        /// Write the entries with their inclusion proofs into this file, for others to check
+        #[arg(long)]
+        proofs: Option<PathBuf>,
     },
 }
 
@@ -570,8 +573,12 @@ pub fn log(command: LogCommand) -> Result<()> {
                 None => println!("first seen now; the key was {key}"),
             }
         }
-        LogCommand::Mine { wallet } => {
-            let openings = Wallet::open(&wallet)?.openings()?;
+        LogCommand::Mine { wallet, proofs } => {
+            let mut wallet = Wallet::open(&wallet)?;
+            let (openings, proven) = wallet.proven_openings()?;
+            if let Some(path) = proofs {
+                crate::data::write_private(&path, &proven.to_json())?;
+            }
             println!("your record was opened {} times", openings.len());
             for opening in openings {
                 let time = Timestamp::from_second(i64::try_from(opening.at)?)?;

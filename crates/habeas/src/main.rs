@@ -1,11 +1,11 @@
 //! `habeas`: the command line.
 //!
-//! Commands of officers (`officer`, `enrol`, `programme`, `run`, `fund`, `merchant`, `settle`, `totals`) speak HTTP to a running
+//! Commands of officers (`officer`, `enrol`, `programme`, `run`, `fund`, `merchant`, `settle`, `totals`, `person`) speak HTTP to a running
 //! `habeas up`; they find it and their token in the data folder. `wallet`, `till`, `verify`, `verifier` and `log` work from anywhere, and
 //! so do `witness`, `monitor` and `evidence`.
 //!
 //! [`data`] (the folder) → [`services`] and [`wiring`] (composition) → [`gateway`] (what a relay may reach of them) → [`server`] → [`client`],
-//! [`enrol`], [`holder`], [`relying_party`], [`mint_command`], [`mint_key`], [`relay`], [`oversight`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
+//! [`enrol`], [`holder`], [`records`], [`relying_party`], [`mint_command`], [`mint_key`], [`relay`], [`oversight`] (commands) → [`demo`], [`audit`]. Beside them: [`logging`].
 
 mod audit;
 mod client;
@@ -18,6 +18,7 @@ mod logging;
 mod mint_command;
 mod mint_key;
 mod oversight;
+mod records;
 mod relay;
 mod relying_party;
 mod server;
@@ -32,7 +33,7 @@ use anyhow::{Context, Result, bail};
 use cashu::Amount;
 use clap::{Parser, Subcommand};
 use credential::issuer::CONFIGURATIONS;
-use mint::{Options, TokenUri};
+use mint::TokenUri;
 use openid4vc::offer::{AuthorizationCodeGrant, CredentialOffer, Grants, PreAuthorizedCodeGrant, TxCode};
 use registry::runs::{NewProgramme, Run};
 use serde_json::{Value, json};
@@ -50,6 +51,7 @@ use crate::client::Officer;
 use crate::data::DataFolder;
 use crate::logging::LogFormat;
 use crate::server::Server;
+use crate::services::Options;
 
 /// An ID card and mobile money for public programmes, whose operator cannot follow the people who hold it.
 #[derive(Parser)]
@@ -89,6 +91,9 @@ enum Command {
         /// Have wallets go through this relay (`habeas relay`), whose address goes into offers from now on; remembered
         #[arg(long, value_name = "URL")]
         relay: Option<String>,
+        /// Records that a registrar looks up in a day without asking another
+        #[arg(long, default_value_t = registry::look_up::DAILY_LOOK_UPS)]
+        daily_look_ups: u32,
         /// Serve the mint's metrics for Prometheus at this address, path /metrics
         #[arg(long)]
         metrics: Option<SocketAddr>,
@@ -153,6 +158,9 @@ enum Command {
         #[arg(long)]
         offers: Option<PathBuf>,
     },
+    /// People's records: look one up, approve another registrar's look-up
+    #[command(subcommand)]
+    Person(records::PersonCommand),
     /// Set up a programme
     Programme {
         /// The public name
@@ -396,11 +404,13 @@ fn run(command: Command) -> Result<()> {
             mint_key,
             issuer_key,
             relay,
+            daily_look_ups,
             metrics,
             log_format,
         } => {
             let key = mint_key.map(|uri| uri.parse()).transpose()?;
-            let options = Options { sandbox, input_fee_ppk, key, ..Options::default() };
+            let mint = mint::Options { sandbox, input_fee_ppk, key, ..mint::Options::default() };
+            let options = Options { mint, registry: registry::Options { daily_look_ups } };
             let issuer_key = issuer_key.map(|uri| uri.parse()).transpose()?;
             let remembered = Remembered { mint_store, issuer_key, relay };
             up(&data, listen, metrics, remembered, options, log_format)
@@ -418,6 +428,7 @@ fn run(command: Command) -> Result<()> {
         Command::Enrol { file, map, acting, refused, offers } => {
             enrol_file(&file, &map, &acting, refused.as_deref(), offers.as_deref())
         }
+        Command::Person(command) => records::person(command),
         Command::Programme { name, unit, amount, period, rule, acting } => {
             let amount_minor = read_amount(&amount, &unit)?;
             let new = NewProgramme { name, unit, amount_minor, period, rule };
@@ -510,7 +521,7 @@ fn up(
     if let Some(url) = remembered.relay {
         data.set_relay(&url)?;
     }
-    if let Some(uri) = &options.key {
+    if let Some(uri) = &options.mint.key {
         data.set_mint_key(uri)?;
     }
     if let Some(uri) = &remembered.issuer_key {
@@ -589,8 +600,8 @@ fn print_audit(data: &Path, json: bool) -> Result<()> {
     let data = DataFolder::existing(data)?;
     let report: AuditReport = match data.try_lock()? {
         Some(_lock) => {
-            let services =
-                services::Services::open(&data, Options { sandbox: data.is_sandbox(), ..Options::default() })?;
+            let mint = mint::Options { sandbox: data.is_sandbox(), ..mint::Options::default() };
+            let services = services::Services::open(&data, Options { mint, ..Options::default() })?;
             let report = services.audit()?;
             services.close();
             report

@@ -71,9 +71,11 @@ pub fn witness(command: WitnessCommand) -> Result<()> {
     runtime.spawn(async move { axum::serve(listener, witness::router(witness.clone())).await });
     let key = http::get_bytes(&format!("http://{address}/vkey"))?;
     let key = String::from_utf8(key)?;
-    println!("witness: http://{address}");
-    println!("key: {key}");
-    println!("the operator has it asked with: habeas log witness add http://{address} '{key}' --quorum 1");
+    // In one piece: whoever reads may close the pipe after the key.
+    print!(
+        "witness: http://{address}\nkey: {key}\n\
+         the operator has it asked with: habeas log witness add http://{address} '{key}' --quorum 1\n"
+    );
     stop.wait();
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())

@@ -6,14 +6,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use mint::Options;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::data::{DataFolder, FolderLock, ServerFile};
 use crate::mint_command::RunningServer;
-use crate::services::Services;
+use crate::services::{Options, Services};
 use crate::wiring::unix_now;
 
 /// How long a stop waits for answers to be taken. Past it, whoever does not read holds up the stop of everything.

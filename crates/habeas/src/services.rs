@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use credential::{Credentials, Renewed};
 use futures_util::stream;
-use mint::{Mint, Options};
+use mint::Mint;
 use oblivious::GatewayKey;
 use registry::Registry;
 use registry::officers::Role;
@@ -50,6 +50,15 @@ const CHUNKS_WAITING: usize = 4;
 /// Backups at once: each holds a snapshot of the store and reads all of it.
 const BACKUPS_MAX: usize = 1;
 
+/// What an operator chooses at the start.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Of the mint.
+    pub mint: mint::Options,
+    /// Of the registry.
+    pub registry: registry::Options,
+}
+
 /// The services.
 #[derive(Clone)]
 pub struct Services {
@@ -74,28 +83,29 @@ impl Services {
     /// When a store can't be used; when a sandbox is asked for on the folder of a programme, or the other way round.
     pub fn open(data: &DataFolder, options: Options) -> Result<Self> {
         refuse_half_restored(data)?;
-        if options.sandbox != data.is_sandbox() && data.service("registry").exists() {
+        if options.mint.sandbox != data.is_sandbox() && data.service("registry").exists() {
             bail!(
                 "{} {} a sandbox: a sandbox's money is worth nothing, so it never shares a folder with a programme; choose \
                  another with --data",
                 data.root().display(),
-                if options.sandbox { "is not" } else { "is" }
+                if options.mint.sandbox { "is not" } else { "is" }
             );
         }
-        if options.sandbox {
+        if options.mint.sandbox {
             data.mark_sandbox()?;
         }
-        let sandbox = options.sandbox;
-        let options = Options { postgres: data.mint_store()?, key: data.mint_key()?, ..options };
+        let sandbox = options.mint.sandbox;
+        let mint_options = mint::Options { postgres: data.mint_store()?, key: data.mint_key()?, ..options.mint };
         let log = Log::open(&data.service("log"), LOG_ORIGIN)?;
         let public_log = Arc::new(PublicLog(log.clone()));
         let clock = Arc::new(SystemClock);
         let treasury = Treasury::open(&data.service("treasury"), clock.clone())?;
         let desk = Arc::new(TreasuryDesk(treasury.clone()));
-        let mint = Mint::open(&data.service("mint"), public_log.clone(), desk.clone(), clock.clone(), options)?;
+        let mint = Mint::open(&data.service("mint"), public_log.clone(), desk.clone(), clock.clone(), mint_options)?;
         let orders = Arc::new(Orders { treasury: treasury.clone(), mint: mint.clone() });
         let funds: Arc<dyn registry::Funds> = if sandbox { Arc::new(NoFunds) } else { desk };
-        let registry = Registry::open(&data.service("registry"), public_log.clone(), funds, orders, clock.clone())?;
+        let place = data.service("registry");
+        let registry = Registry::open(&place, public_log.clone(), funds, orders, clock.clone(), options.registry)?;
         let people = Arc::new(RegistryDesk(registry.clone()));
         let (place, key) = (data.service("credential"), data.issuer_key()?);
         let credentials = Credentials::open_with_key(&place, key.as_ref(), people, public_log, clock)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use mint::keysets::MintSeed;
 use mint::store::lsm::LsmStore;
 use mint::store::{Store, Table};
-use running::{Programme, bad, good};
+use running::{Programme, Up, bad, good};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -42,6 +42,12 @@ fn played() -> (tempfile::TempDir, std::path::PathBuf) {
     .unwrap();
     programme.good(&format!("fund {} --as fina", statement.display()));
     let Programme { up, data, temporary, .. } = programme;
+    up.stop();
+    let up = Up::start_with(&data, "127.0.0.1:0", &["--daily-look-ups", "1"]).unwrap();
+    let here = |line: &str| format!("{line} --data {}", data.display());
+    let look_up = here("person show S-100000 --purpose answer-person --as rita");
+    good(&look_up);
+    bad(&look_up, &["waits for another registrar"]);
     up.stop();
     (temporary, data)
 }

@@ -4,15 +4,17 @@
 mod running;
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use running::{HABEAS, Programme, Up, example, good, habeas, value};
 
 /// A `habeas witness`; killed when dropped.
 struct Witness {
     child: Child,
+    /// Held open: what it prints later has to go somewhere.
+    _output: BufReader<ChildStdout>,
     address: String,
     key: String,
 }
@@ -25,10 +27,11 @@ impl Witness {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the binary runs");
-        let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+        let mut output = BufReader::new(child.stdout.take().expect("piped"));
+        let mut lines = output.by_ref().lines().map_while(Result::ok);
         let mut told = |start: &str| lines.find_map(|line| line.strip_prefix(start).map(str::to_owned)).expect("told");
         let (address, key) = (told("witness: "), told("key: "));
-        Witness { child, address, key }
+        Witness { child, _output: output, address, key }
     }
 }
 

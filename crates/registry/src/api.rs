@@ -25,8 +25,12 @@ const HOLDER_BODY_MAX_LEN: usize = 4 * 1024;
 pub fn router(registry: Registry) -> Router {
     Router::new()
         .route("/v1/officers", post(add_officer))
+        .route("/v1/officers/behind", post(officers_behind))
         .route("/v1/enrolments", post(enrol))
         .route("/v1/duplicates", get(duplicates))
+        .route("/v1/people/look-up", post(look_up))
+        .route("/v1/look-ups", get(waiting_look_ups))
+        .route("/v1/look-ups/{id}/approval", post(approve_look_up))
         .route("/v1/programmes", post(create_programme))
         .route("/v1/programmes/{id}/run", post(prepare_run))
         .route("/v1/runs", get(runs))
@@ -55,6 +59,27 @@ async fn add_officer(State(registry): State<Registry>, headers: HeaderMap, body:
     .await
 }
 
+/// What an entry of the log says of its officers.
+#[derive(Serialize, Deserialize)]
+pub struct Marks {
+    /// The nonce of the entry's tag, 16 bytes.
+    #[serde(with = "hex::serde")]
+    pub nonce: [u8; 16],
+    /// The marks, 16 bytes each.
+    pub officers: Vec<String>,
+}
+
+async fn officers_behind(State(registry): State<Registry>, headers: HeaderMap, body: Bytes) -> Response {
+    as_officer(registry, headers, move |registry, actor| {
+        actor.must_be(Role::Administrator)?;
+        let asked: Marks = read(&body)?;
+        let mark = |text: &String| hex::decode(text).ok()?.try_into().ok();
+        let marks: Vec<[u8; 16]> = asked.officers.iter().filter_map(mark).collect();
+        Ok(json!({"officers": registry.officers_of(&asked.nonce, &marks)?}))
+    })
+    .await
+}
+
 async fn enrol(State(registry): State<Registry>, headers: HeaderMap, body: Bytes) -> Response {
     as_officer(registry, headers, move |registry, actor| {
         actor.must_be(Role::Registrar)?;
@@ -67,6 +92,23 @@ async fn duplicates(State(registry): State<Registry>, headers: HeaderMap) -> Res
     as_officer(registry, headers, |registry, actor| {
         actor.must_be(Role::Registrar)?;
         Ok(json!({"people": registry.possible_duplicates()?}))
+    })
+    .await
+}
+
+async fn look_up(State(registry): State<Registry>, headers: HeaderMap, body: Bytes) -> Response {
+    as_officer(registry, headers, move |registry, actor| Ok(json!({"fields": registry.look_up(actor, &read(&body)?)?})))
+        .await
+}
+
+async fn waiting_look_ups(State(registry): State<Registry>, headers: HeaderMap) -> Response {
+    as_officer(registry, headers, |registry, actor| registry.waiting_look_ups(actor)).await
+}
+
+async fn approve_look_up(State(registry): State<Registry>, headers: HeaderMap, Path(id): Path<String>) -> Response {
+    as_officer(registry, headers, move |registry, actor| {
+        registry.approve_look_up(actor, &id)?;
+        Ok(json!({"approved": id}))
     })
     .await
 }
@@ -194,7 +236,7 @@ async fn work<Answer: Serialize + Send + 'static>(
         Ok(Err(error)) => match error {
             RegistryError::Invalid(_) => (StatusCode::BAD_REQUEST, error.to_string()),
             RegistryError::Unauthorized(_) => (StatusCode::UNAUTHORIZED, error.to_string()),
-            RegistryError::Forbidden(_) => (StatusCode::FORBIDDEN, error.to_string()),
+            RegistryError::Forbidden(_) | RegistryError::OverLimit { .. } => (StatusCode::FORBIDDEN, error.to_string()),
             RegistryError::NotFound(_) => (StatusCode::NOT_FOUND, error.to_string()),
             RegistryError::Conflict(_) | RegistryError::Funds(_) => (StatusCode::CONFLICT, error.to_string()),
             RegistryError::Orders(_) | RegistryError::Log(_) => (StatusCode::SERVICE_UNAVAILABLE, error.to_string()),

@@ -4,7 +4,7 @@
 //! and the holder's requests. Out of scope: e-cash (it orders quotes and never sees a token), credentials' signatures, bank money.
 //!
 //! In the order in which a person passes: [`person`] (what is held) → [`enrol`] (rows become people) → [`seal`] and [`duplicates`] →
-//! [`gate`] (the only way to read) → [`offers`] (a device becomes theirs) → [`rule`] and [`runs`] (who is paid) → [`holder`] (what the
+//! [`gate`] (the only way to read) → [`look_up`] (an officer reads one record) → [`offers`] (a device becomes theirs) → [`rule`] and [`runs`] (who is paid) → [`holder`] (what the
 //! wallet asks) → [`api`].
 //! Beside them: [`officers`], [`store`] and [`audit`].
 
@@ -14,6 +14,7 @@ pub mod duplicates;
 pub mod enrol;
 pub mod gate;
 pub mod holder;
+pub mod look_up;
 pub mod offers;
 pub mod officers;
 pub mod person;
@@ -22,7 +23,7 @@ pub mod runs;
 pub mod seal;
 pub mod store;
 
-pub use store::Registry;
+pub use store::{Options, Registry};
 
 /// Why the registry can't do what was asked. No variant holds personal data.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +37,14 @@ pub enum RegistryError {
     /// The officer may not do this.
     #[error("this needs another role or officer: {0}")]
     Forbidden(&'static str),
+    /// The officer has looked up as many records as a day allows.
+    #[error("{limit} records are looked up today: this look-up, {id}, waits for another registrar's approval")]
+    OverLimit {
+        /// How many a day.
+        limit: u32,
+        /// The look-up.
+        id: String,
+    },
     /// There is no such thing.
     #[error("there is no such {0}")]
     NotFound(&'static str),
@@ -79,6 +88,8 @@ pub struct AccessEntry {
     pub purpose: &'static str,
     /// The role of who opens it.
     pub role: &'static str,
+    /// Marks of the officers who took part ([`seal::Keys::officer_mark`]).
+    pub officers: Vec<[u8; 16]>,
     /// What is read.
     pub fields: Vec<&'static str>,
     /// Unix time, rounded down to the hour.

@@ -6,8 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::RegistryError;
 use crate::enrol::Offer;
-use crate::gate::{Opened, Purpose};
-use crate::person::Attribute;
+use crate::gate::{Access, Opened, Purpose, Reader};
 use crate::seal::DataKey;
 use crate::store::Registry;
 
@@ -151,10 +150,8 @@ impl Registry {
     /// # Errors
     /// When there is no such person, or the log can't be written.
     pub fn attributes_for_credential(&self, person: &str) -> Result<Opened, RegistryError> {
-        let records = self.sealed_records(Some(person))?;
-        let fields = [Attribute::GivenName, Attribute::FamilyName, Attribute::BirthDate, Attribute::DocumentNumber];
-        let opened = self.open_records(&records, "credential-issuer", Purpose::IssueCredential, &fields)?;
-        opened.into_iter().next().ok_or(RegistryError::NotFound("person"))
+        let purpose = Purpose::IssueCredential;
+        self.open_record(person, Access::new(Reader::CredentialIssuer, purpose, purpose.fields())?)
     }
 
     /// The birth date, from which an anonymous predicate is decided. The record is opened through the gate, for this field alone.
@@ -162,10 +159,8 @@ impl Registry {
     /// # Errors
     /// When there is no such person, or the log can't be written.
     pub fn birth_date_for_predicate(&self, person: &str) -> Result<Opened, RegistryError> {
-        let records = self.sealed_records(Some(person))?;
-        let fields = [Attribute::BirthDate];
-        let opened = self.open_records(&records, "credential-issuer", Purpose::IssuePredicate, &fields)?;
-        opened.into_iter().next().ok_or(RegistryError::NotFound("person"))
+        let purpose = Purpose::IssuePredicate;
+        self.open_record(person, Access::new(Reader::CredentialIssuer, purpose, purpose.fields())?)
     }
 
     /// Keyed, since six digits are soon tried out.

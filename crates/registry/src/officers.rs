@@ -96,6 +96,18 @@ impl Registry {
         Ok(self.connection().query_row("SELECT EXISTS (SELECT 1 FROM officers)", [], |row| row.get(0))?)
     }
 
+    /// The officers behind the marks of one entry of the log, as far as they are known here.
+    ///
+    /// # Errors
+    /// When the database can't be read.
+    pub fn officers_of(&self, nonce: &[u8; 16], marks: &[[u8; 16]]) -> Result<Vec<String>, RegistryError> {
+        let database = self.connection();
+        let mut statement = database.prepare_cached("SELECT id FROM officers ORDER BY id")?;
+        let mut officers = statement.query_map([], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?;
+        officers.retain(|officer| marks.contains(&self.keys().officer_mark(officer, nonce)));
+        Ok(officers)
+    }
+
     /// The officer whose token this is. The token's hash is looked up, so timing tells nothing about tokens.
     ///
     /// # Errors

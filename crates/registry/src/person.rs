@@ -1,6 +1,10 @@
 //! What is held about a person: this list, and nothing else.
 
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
+
+use crate::RegistryError;
 
 /// An attribute of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -37,6 +41,17 @@ impl Attribute {
             Attribute::DocumentNumber => "document_number",
             Attribute::Address => "address",
         }
+    }
+}
+
+impl FromStr for Attribute {
+    type Err = RegistryError;
+
+    fn from_str(text: &str) -> Result<Self, RegistryError> {
+        Attribute::ALL.into_iter().find(|attribute| attribute.name() == text).ok_or_else(|| {
+            let names = Attribute::ALL.map(Attribute::name).join(", ");
+            RegistryError::Invalid(format!("what is held about a person is {names}"))
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use rusqlite::{OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::gate::Purpose;
+use crate::gate::{Access, Purpose, Reader};
 use crate::officers::{Actor, Role};
 use crate::person::Attribute;
 use crate::rule::Rule;
@@ -148,7 +148,7 @@ impl Registry {
         if taken {
             return Err(RegistryError::Conflict("this programme has a run already"));
         }
-        let people = self.eligible(&programme, actor.role)?;
+        let people = self.eligible(&programme, actor)?;
         let run = Run {
             id: uuid::Uuid::now_v7().simple().to_string(),
             programme: programme.id.clone(),
@@ -179,13 +179,14 @@ impl Registry {
     }
 
     /// Who is eligible, in the order of ids. Each record is opened through the gate, for the birth date alone.
-    fn eligible(&self, programme: &Programme, role: Role) -> Result<Vec<String>, RegistryError> {
+    fn eligible(&self, programme: &Programme, actor: &Actor) -> Result<Vec<String>, RegistryError> {
         let rule: Rule = programme.rule.parse()?;
         let records = self.sealed_records(None)?;
         if rule.is_everyone() {
             return Ok(records.into_iter().map(|record| record.id).collect());
         }
-        let opened = self.open_records(&records, role.name(), Purpose::EvaluateRule, &[Attribute::BirthDate])?;
+        let access = Access::new(Reader::Officer(actor), Purpose::EvaluateRule, &[Attribute::BirthDate])?;
+        let opened = self.open_records(&records, access)?;
         let holds = |birth: Option<&str>| birth.and_then(|date| date.parse().ok()).is_some_and(|date| rule.holds(date));
         let eligible = opened.iter().filter(|person| holds(person.get(Attribute::BirthDate)));
         Ok(eligible.map(|person| person.person().to_owned()).collect())

@@ -5,11 +5,28 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use rusqlite::{Connection, Transaction};
 
+use crate::look_up::DAILY_LOOK_UPS;
 use crate::seal::{Keys, SealedRecord};
 use crate::{AccessLog, Clock, Funds, PaymentOrders, RegistryError};
 
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../migrations/0001_registry.sql"), include_str!("../migrations/0002_offers.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../migrations/0001_registry.sql"),
+    include_str!("../migrations/0002_offers.sql"),
+    include_str!("../migrations/0003_look_ups.sql"),
+];
+
+/// What an operator chooses.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Records that an officer looks up in a day without asking another.
+    pub daily_look_ups: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { daily_look_ups: DAILY_LOOK_UPS }
+    }
+}
 
 /// The registry; clones are handles to the same one.
 #[derive(Clone)]
@@ -20,6 +37,7 @@ pub struct Registry {
 struct Inner {
     database: Mutex<Connection>,
     keys: Keys,
+    options: Options,
     log: Arc<dyn AccessLog>,
     funds: Arc<dyn Funds>,
     orders: Arc<dyn PaymentOrders>,
@@ -37,11 +55,12 @@ impl Registry {
         funds: Arc<dyn Funds>,
         orders: Arc<dyn PaymentOrders>,
         clock: Arc<dyn Clock>,
+        options: Options,
     ) -> Result<Self, RegistryError> {
         std::fs::create_dir_all(folder)?;
         let keys = Keys::open(&folder.join("keys"))?;
         let database = storage::sqlite::open(&folder.join("registry.db"), &MIGRATIONS, &keys.row_key())?;
-        let inner = Inner { database: Mutex::new(database), keys, log, funds, orders, clock };
+        let inner = Inner { database: Mutex::new(database), keys, options, log, funds, orders, clock };
         let registry = Registry { inner: Arc::new(inner) };
         registry.resume_approvals()?;
         Ok(registry)
@@ -64,6 +83,10 @@ impl Registry {
 
     pub(crate) fn keys(&self) -> &Keys {
         &self.inner.keys
+    }
+
+    pub(crate) fn daily_look_ups(&self) -> u32 {
+        self.inner.options.daily_look_ups
     }
 
     pub(crate) fn log(&self) -> &dyn AccessLog {

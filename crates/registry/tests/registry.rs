@@ -1,17 +1,20 @@
 //! The registry's guarantees, each with the break that it must notice.
 
+mod look_up;
 mod offers;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use registry::enrol::{ColumnMap, EnrolRequest, Offer, RowOutcome};
 use registry::holder::Claim;
 use registry::officers::{Actor, Role};
 use registry::person::Attribute;
 use registry::runs::{NewProgramme, Programme};
-use registry::{AccessEntry, AccessLog, Clock, Funds, Order, PaymentOrders, PublicEntry, Registry, RegistryError};
+use registry::{
+    AccessEntry, AccessLog, Clock, Funds, Options, Order, PaymentOrders, PublicEntry, Registry, RegistryError,
+};
 
 const NOW: u64 = 1_795_435_200;
 
@@ -19,12 +22,14 @@ const NOW: u64 = 1_795_435_200;
 struct World {
     log_down: AtomicBool,
     openings: AtomicUsize,
+    entries: Mutex<Vec<AccessEntry>>,
+    days: AtomicUsize,
     funds_minor: AtomicUsize,
 }
 
 impl Clock for World {
     fn unix_now(&self) -> u64 {
-        NOW
+        NOW + self.days.load(Ordering::SeqCst) as u64 * 24 * 3600
     }
 }
 
@@ -34,6 +39,7 @@ impl AccessLog for World {
             return Err("down".into());
         }
         self.openings.fetch_add(entries.len(), Ordering::SeqCst);
+        self.entries.lock().unwrap().extend_from_slice(entries);
         Ok(())
     }
 
@@ -60,7 +66,11 @@ impl PaymentOrders for World {
 }
 
 fn open(folder: &Path, world: &Arc<World>) -> Registry {
-    Registry::open(folder, world.clone(), world.clone(), world.clone(), world.clone()).unwrap()
+    open_with(folder, world, Options::default()).unwrap()
+}
+
+fn open_with(folder: &Path, world: &Arc<World>, options: Options) -> Result<Registry, RegistryError> {
+    Registry::open(folder, world.clone(), world.clone(), world.clone(), world.clone(), options)
 }
 
 fn map() -> ColumnMap {

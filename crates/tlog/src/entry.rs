@@ -9,7 +9,7 @@ use crate::tag::Tag;
 use crate::tile::ENTRY_MAX_LEN;
 
 /// The version that is written. Version 2 has `keyset-closed`, and `lapsed_minor` in the totals; version 3 has relying parties,
-/// certificates and predicates' keys; version 4 has lists of trusted entities.
+/// certificates and predicates' keys; version 4 has lists of trusted entities, and the officers who opened a record.
 const VERSION: u32 = 4;
 /// The oldest version that is read.
 const VERSION_MIN: u32 = 1;
@@ -95,6 +95,10 @@ pub enum Entry {
         purpose: String,
         /// The role of who opened it.
         role: String,
+        /// A mark for each officer who took part: the registry's keeper can tell who it was, nobody else that two are alike. 16
+        /// bytes in hex.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        officers: Vec<String>,
         /// What was read.
         fields: Vec<String>,
         /// Unix time, rounded down to the hour.
@@ -237,10 +241,22 @@ mod tests {
     fn entries_are_read_as_written_and_strangers_refused() {
         let tag = Tag { nonce: [1; 16], mac: [2; 16] };
         let fields = vec!["birth_date".to_owned()];
-        let entry = Entry::RecordOpened { tag, purpose: "p".into(), role: "r".into(), fields, at: 3_600 };
+        let entry = Entry::RecordOpened {
+            tag,
+            purpose: "p".into(),
+            role: "r".into(),
+            officers: vec!["03".into()],
+            fields,
+            at: 3_600,
+        };
         let bytes = entry.to_bytes().unwrap();
         assert!(bytes.starts_with(br#"{"v":4,"type":"record-opened","tag":"0101"#));
         assert_eq!(Entry::parse(&bytes), Ok(entry));
+        let before = format!(
+            r#"{{"v":1,"type":"record-opened","tag":"{}","purpose":"p","role":"r","fields":[],"at":0}}"#,
+            "01".repeat(32)
+        );
+        assert!(Entry::parse(before.as_bytes()).is_ok());
         assert!(Entry::parse(br#"{"v":1,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_ok());
         assert!(Entry::parse(br#"{"v":0,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());
         assert!(Entry::parse(br#"{"v":5,"type":"run-approved","run":"r","hash":"h","at":1}"#).is_err());

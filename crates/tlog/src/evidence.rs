@@ -125,7 +125,7 @@ impl Evidence {
                     Entry::parse(proven.entry.as_bytes()).ok().and_then(|entry| rules.take(proven.index, &entry))
                 };
                 let breaches: Vec<Breach> = entries.iter().filter_map(breach).collect();
-                let breach = breaches.first().ok_or(Unproven("the entries break no rule"))?;
+                let breach = breaches.first().ok_or(Unproven("the entries are in the log, and break no rule"))?;
                 if breach.rule.rests_on_absence() {
                     return Err(Unproven(
                         "it rests on what the log lacks, which only reading it whole shows: follow it with a monitor",

@@ -12,6 +12,9 @@ use crate::entry::Entry;
 /// down to the hour.
 const BACK_MAX: u64 = 2 * 3_600;
 
+/// The purposes for which a record is opened, and no other.
+pub const PURPOSES: [&str; 4] = ["issue-credential", "issue-predicate", "evaluate-rule", "answer-person"];
+
 /// A rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rule {
@@ -31,6 +34,8 @@ pub enum Rule {
     TotalsBalance,
     /// No more is spent of a keyset than was signed.
     SpentWasSigned,
+    /// Records are opened for published purposes, and for some fields.
+    OpenedForPurpose,
     /// Only a registered relying party is suspended.
     RegisteredBeforeSuspended,
 }
@@ -233,6 +238,13 @@ impl Rules {
                 self.totals.insert(unit.clone(), Said { index, what: (*funded_minor, *paid_out_minor) });
                 found
             }
+            Entry::RecordOpened { purpose, role, fields, .. }
+                if fields.is_empty() || !PURPOSES.contains(&purpose.as_str()) =>
+            {
+                let detail =
+                    format!("a {role} opened a record for '{purpose}', which is no published purpose, or for no field");
+                breach(Rule::OpenedForPurpose, detail, Vec::new())
+            }
             Entry::RelyingParty { id, .. } => {
                 self.relying_parties.entry(id.clone()).or_insert(index);
                 None
@@ -388,6 +400,17 @@ mod tests {
         assert_eq!(with(8, totals(200, [100, 51, 0, 0, 49, 0])), Some((Rule::TotalsBalance, vec![7, 8])));
         let suspended = Entry::RelyingPartySuspended { id: "x".into(), suspended: true, at: 0 };
         assert_eq!(with(2, suspended), Some((Rule::RegisteredBeforeSuspended, vec![2])));
+        let opened = |purpose: &str, fields: &[&str]| Entry::RecordOpened {
+            tag: crate::tag::Tag { nonce: [0; 16], mac: [0; 16] },
+            purpose: purpose.into(),
+            role: "registrar".into(),
+            officers: Vec::new(),
+            fields: fields.iter().map(|field| (*field).to_owned()).collect(),
+            at: 0,
+        };
+        assert_eq!(with(2, opened("answer-person", &["address"])), None);
+        assert_eq!(with(2, opened("curiosity", &["address"])), Some((Rule::OpenedForPurpose, vec![2])));
+        assert_eq!(with(2, opened("answer-person", &[])), Some((Rule::OpenedForPurpose, vec![2])));
         let closed = |spent_minor| Entry::KeysetClosed {
             id: "01aa".into(),
             unit: UNIT.into(),

@@ -376,6 +376,17 @@ fn entries_that_break_a_rule_convict() {
     };
     let (what, convicts) = tampered(|_, log| assert!(log.append(&[totals]).is_ok()));
     assert!(what.contains("don't add up to the 100 that were paid in") && convicts, "{what}");
+    // A registrar who reads without a purpose.
+    let curious = Entry::RecordOpened {
+        tag: tlog::tag::Tag { nonce: [1; 16], mac: [2; 16] },
+        purpose: "curiosity".into(),
+        role: "registrar".into(),
+        officers: vec!["03".into()],
+        fields: vec!["address".into()],
+        at: NOW / 3_600 * 3_600,
+    };
+    let (what, convicts) = tampered(|_, log| assert!(log.append(&[curious]).is_ok()));
+    assert!(what.contains("a registrar opened a record for 'curiosity'") && convicts, "{what}");
     // What is missing can't be shown by what is there.
     let approved = Entry::RunApproved { run: "r".into(), hash: "h".into(), at: NOW };
     let (what, convicts) = tampered(|_, log| assert!(log.append(&[approved]).is_ok()));

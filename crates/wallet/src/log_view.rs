@@ -1,11 +1,14 @@
 //! The public log as this wallet sees it: checkpoints that only grow, and the entries about its holder.
 
+use tlog::Hash;
 use tlog::checkpoint::Checkpoint;
 use tlog::client::{
-    LogError, SourceError, TileSource, fetch_checkpoint, prove_consistency, prove_inclusion, verify_log,
+    LogError, SourceError, TileSource, VerifiedLog, fetch_checkpoint, prove_consistency, prove_inclusion, verify_log,
 };
 use tlog::cosignature::Policy;
 use tlog::entry::Entry;
+use tlog::evidence::{Evidence, Proven};
+use tlog::merkle::{inclusion_path, leaf_hash, root_of};
 use tlog::note::NoteError;
 use tlog::tag::TagKey;
 
@@ -89,18 +92,47 @@ impl Wallet {
     /// # Errors
     /// When the wallet has no tag key, or the log is not whole.
     pub fn openings(&mut self) -> Result<Vec<Opening>, WalletError> {
-        let key = self.state.tag_key.as_ref().ok_or(WalletError::NoHolder { missing: "key to the log's entries" })?;
-        let mut bytes = [0; 32];
-        hex::decode_to_slice(key, &mut bytes)
-            .map_err(|_| WalletError::NoHolder { missing: "key to the log's entries" })?;
-        let key = TagKey::new(bytes);
+        let log = self.read_log()?;
+        self.openings_in(&log.entries)
+    }
+
+    /// The same with the entries' inclusion proofs, for somebody who believes neither the operator nor this wallet: the log's key is enough
+    /// to check them. They are computed here, so the log does not learn either which entries are mine.
+    ///
+    /// # Errors
+    /// As [`Wallet::openings`].
+    pub fn proven_openings(&mut self) -> Result<(Vec<Opening>, Evidence), WalletError> {
+        let log = self.read_log()?;
+        let openings = self.openings_in(&log.entries)?;
+        let leaves: Vec<Hash> = log.entries.iter().map(|entry| leaf_hash(entry)).collect();
+        let hash = |(start, end): (u64, u64)| root_of(&leaves[start as usize..end as usize]);
+        let prove = |opening: &Opening| Proven {
+            index: opening.index,
+            entry: String::from_utf8_lossy(&log.entries[opening.index as usize]).into_owned(),
+            proof: inclusion_path(opening.index, log.checkpoint.size).into_iter().map(hash).collect(),
+        };
+        let (key, entries) = (self.log_policy()?.log().to_vkey(), openings.iter().map(prove).collect());
+        Ok((openings, Evidence::Entries { log: key, checkpoint: log.note, entries }))
+    }
+
+    /// Fetches the whole log and checks it.
+    fn read_log(&mut self) -> Result<VerifiedLog, WalletError> {
         let policy = self.log_policy()?;
         let previous = self.last_checkpoint(&policy)?;
         let log = verify_log(&HttpTiles::of(&self.state.services), &policy, previous.as_ref())?;
-        self.state.checkpoint = Some(log.note);
+        self.state.checkpoint = Some(log.note.clone());
         self.save()?;
-        let mine = (0u64..).zip(&log.entries).filter_map(|(index, bytes)| match Entry::parse(bytes) {
-            Ok(Entry::RecordOpened { tag, purpose, role, fields, at }) if key.recognises(&purpose, &tag) => {
+        Ok(log)
+    }
+
+    fn openings_in(&self, entries: &[Vec<u8>]) -> Result<Vec<Opening>, WalletError> {
+        let missing = || WalletError::NoHolder { missing: "key to the log's entries" };
+        let mut bytes = [0; 32];
+        let key = self.state.tag_key.as_ref().ok_or_else(missing)?;
+        hex::decode_to_slice(key, &mut bytes).map_err(|_| missing())?;
+        let key = TagKey::new(bytes);
+        let mine = (0u64..).zip(entries).filter_map(|(index, bytes)| match Entry::parse(bytes) {
+            Ok(Entry::RecordOpened { tag, purpose, role, fields, at, .. }) if key.recognises(&purpose, &tag) => {
                 Some(Opening { index, purpose, role, fields, at })
             }
             _ => None,
