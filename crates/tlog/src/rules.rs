@@ -110,38 +110,26 @@ impl Rules {
         let found = match entry {
             Entry::Keyset { id, unit, final_expiry, .. } => {
                 let first = self.keysets.entry((unit.clone(), *final_expiry));
-                match said_before(first, index, id) {
-                    Some(earlier) => breach(
-                        Rule::OneKeyset,
-                        format!("a second keyset for {unit} in one period: somebody may be marked by it"),
-                        vec![earlier],
-                    ),
-                    None => None,
-                }
+                said_before(first, index, id).and_then(|earlier| {
+                    let detail = format!("a second keyset for {unit} in one period: somebody may be marked by it");
+                    breach(Rule::OneKeyset, detail, vec![earlier])
+                })
             }
             Entry::PredicateKey { predicate, period, spki_sha256, .. } => {
                 let first = self.predicate_keys.entry((predicate.clone(), period.clone()));
-                match said_before(first, index, spki_sha256) {
-                    Some(earlier) => breach(
-                        Rule::OnePredicateKey,
-                        format!("a second key for {predicate} in {period}: somebody may be marked by it"),
-                        vec![earlier],
-                    ),
-                    None => None,
-                }
+                said_before(first, index, spki_sha256).and_then(|earlier| {
+                    let detail = format!("a second key for {predicate} in {period}: somebody may be marked by it");
+                    breach(Rule::OnePredicateKey, detail, vec![earlier])
+                })
             }
             Entry::TrustedList { sequence, sha256, .. } => {
                 let first = self.trusted_lists.entry(*sequence);
-                match said_before(first, index, sha256) {
-                    Some(earlier) => breach(
-                        Rule::OneTrustedList,
-                        format!(
-                            "a second list of trusted entities with the number {sequence}: somebody may be marked by it"
-                        ),
-                        vec![earlier],
-                    ),
-                    None => None,
-                }
+                said_before(first, index, sha256).and_then(|earlier| {
+                    let detail = format!(
+                        "a second list of trusted entities with the number {sequence}: somebody may be marked by it"
+                    );
+                    breach(Rule::OneTrustedList, detail, vec![earlier])
+                })
             }
             Entry::KeysetClosed { id, signed_minor, spent_minor, .. } if spent_minor > signed_minor => breach(
                 Rule::SpentWasSigned,
