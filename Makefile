@@ -5,7 +5,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint fuzz bench bench-mint bench-credential faults
+.PHONY: help setup demo test lint fuzz bench bench-mint bench-credential bench-log faults
 
 PEOPLE := $(firstword $(wildcard ../shared/data/febrl/dataset3.csv) examples/people.csv)
 
@@ -51,3 +51,6 @@ bench-credential: ## batches, presentations, predicates and status lists beside 
 
 bench-mint: ## our mint beside its peers (bench/peers.sh installs them); some forty minutes
 	bench/mint.py
+
+bench-log: ## appends, waits, verification and bytes of the public log, after one million entries; a minute
+	cargo run --quiet --release -p log-bench

@@ -23,6 +23,8 @@ BINARY = {"habeas"}
 TOOLS = {"load"}
 # Measures credentials, and what can be told from them.
 IDENTITY_BENCH = {"identity-bench"}
+# Measures the public log.
+LOG_BENCH = {"log-bench"}
 # Plays hostile bytes to every parser.
 FUZZ = {"fuzz"}
 
@@ -48,6 +50,7 @@ ALLOWED = {
     "habeas": PROTOCOLS | KEYS | SERVICES | CLIENTS | STORAGE,
     **{tool: {"cashu", "mint"} | ARITHMETIC for tool in TOOLS},
     **{tool: PROTOCOLS | KEYS | {"credential"} for tool in IDENTITY_BENCH},
+    **{tool: {"tlog", "transparency"} for tool in LOG_BENCH},
     **{tool: PROTOCOLS | KEYS | {"treasury", "wallet"} for tool in FUZZ},
 }
 
