@@ -314,16 +314,7 @@ impl Root {
         record: &dyn PublicRecord,
     ) -> Result<Self, IssuerError> {
         let (file, role, name) = authority.names();
-        let certificate_path = paths(keys.folder, file).0;
-        if !certificate_path.exists() {
-            let key = RootKey(keys.make(file)?);
-            let certificate = root_params(name, now)?.self_signed(&key).map_err(unusable)?;
-            announce(record, role, certificate.der())?;
-            // Last, so that a crash before makes a new root that nothing was signed with.
-            write_whole(&certificate_path, certificate.der())?;
-        }
-        let certificate = fs::read(&certificate_path).map_err(unusable)?;
-        let key = keys.read(file)?;
+        let (certificate, key) = own_certificate(keys, file, role, root_params(name, now)?, record)?;
         let certified = X509Certificate::from_der(&certificate)
             .is_ok_and(|(_, parsed)| *parsed.public_key().subject_public_key.data == key.public_key().as_point()[..]);
         if !certified {
@@ -340,24 +331,35 @@ impl Root {
     }
 }
 
+/// A certificate that its own key signs, and the key; made at the first start. Whether they belong together is for the caller to look.
+fn own_certificate(
+    keys: Keys<'_>,
+    file: &str,
+    role: &'static str,
+    params: CertificateParams,
+    record: &dyn PublicRecord,
+) -> Result<(Vec<u8>, Box<dyn Signer>), IssuerError> {
+    let path = paths(keys.folder, file).0;
+    if !path.exists() {
+        let key = RootKey(keys.make(file)?);
+        let certificate = params.self_signed(&key).map_err(unusable)?;
+        announce(record, role, certificate.der())?;
+        // Last, so that a crash before makes a new one that nothing was signed with.
+        write_whole(&path, certificate.der())?;
+    }
+    Ok((fs::read(&path).map_err(unusable)?, keys.read(file)?))
+}
+
 /// The operator of the list of trusted entities, made at the first start.
 fn open_list_operator(
     keys: Keys<'_>,
     now: Timestamp,
     record: &dyn PublicRecord,
 ) -> Result<CertifiedSigner, IssuerError> {
-    let path = paths(keys.folder, LIST_OPERATOR).0;
-    if !path.exists() {
-        let key = RootKey(keys.make(LIST_OPERATOR)?);
-        let mut params = params(OPERATOR_NAME, now, ROOT_DAYS)?;
-        params.distinguished_name.push(DnType::OrganizationName, OPERATOR_NAME);
-        as_leaf(&mut params, TRUSTED_LIST_USAGE);
-        let certificate = params.self_signed(&key).map_err(unusable)?;
-        announce(record, LIST_OPERATOR, certificate.der())?;
-        write_whole(&path, certificate.der())?;
-    }
-    let certificate = fs::read(&path).map_err(unusable)?;
-    let key = keys.read(LIST_OPERATOR)?;
+    let mut params = params(OPERATOR_NAME, now, ROOT_DAYS)?;
+    params.distinguished_name.push(DnType::OrganizationName, OPERATOR_NAME);
+    as_leaf(&mut params, TRUSTED_LIST_USAGE);
+    let (certificate, key) = own_certificate(keys, LIST_OPERATOR, LIST_OPERATOR, params, record)?;
     if key_of_own(&certificate, Usage::TrustedList, now) != Some(*key.public_key()) {
         return Err(IssuerError::Keys(format!(
             "{LIST_OPERATOR}: key and certificate don't belong together, or its ten years are over"

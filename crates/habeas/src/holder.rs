@@ -554,7 +554,7 @@ pub fn log(command: LogCommand) -> Result<()> {
             let source = HttpTiles::new(&url);
             let key = match key {
                 Some(key) => key,
-                None => String::from_utf8(wallet::http::get_bytes(&format!("{}/vkey", url.trim_end_matches('/')))?)?,
+                None => oversight::key_shown_at(&url)?,
             };
             let verifier = Verifier::parse(&key)?;
             let witnesses = witness.iter().map(|key| Witness::parse(key)).collect::<Result<_, _>>()?;

@@ -21,7 +21,7 @@ use tlog::note::Verifier;
 use transparency::cosigning::{ANSWER_MAX_LEN, WitnessConnection, Witnesses};
 use transparency::monitor::{Alarm, Look, Monitor};
 use transparency::witness;
-use wallet::http::{self, HttpError};
+use wallet::http::{self, Exchange, HttpError};
 use wallet::log_view::HttpTiles;
 
 use crate::data::{DataFolder, write_private};
@@ -36,8 +36,13 @@ pub struct HttpWitnesses;
 
 impl WitnessConnection for HttpWitnesses {
     fn add_checkpoint(&self, address: &str, body: &str) -> Result<(u16, Vec<u8>), String> {
-        http::exchange(&format!("{address}/add-checkpoint"), body, WITNESS_PATIENCE, ANSWER_MAX_LEN)
-            .map_err(|error| error.to_string())
+        let exchange = Exchange {
+            kind: "text/plain; charset=utf-8",
+            accept: "*/*",
+            timeout: WITNESS_PATIENCE,
+            max_len: ANSWER_MAX_LEN,
+        };
+        exchange.post(&format!("{address}/add-checkpoint"), body.as_bytes()).map_err(|error| error.to_string())
     }
 }
 
@@ -63,14 +68,13 @@ pub fn witness(command: WitnessCommand) -> Result<()> {
     let stop = StopSignals::catch()?;
     let logs = command.log.iter().map(|log| verifier_of(log, &command.data)).collect::<Result<Vec<_>>>()?;
     let witness = Arc::new(witness::Witness::open(&command.data, &command.name, logs)?);
+    let key = witness.vkey();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let bound = runtime.block_on(tokio::net::TcpListener::bind(command.listen));
     let listener =
         bound.with_context(|| format!("can't listen at {}: choose another with --listen", command.listen))?;
     let address = listener.local_addr()?;
     runtime.spawn(async move { axum::serve(listener, witness::router(witness.clone())).await });
-    let key = http::get_bytes(&format!("http://{address}/vkey"))?;
-    let key = String::from_utf8(key)?;
     // In one piece: whoever reads may close the pipe after the key.
     print!(
         "witness: http://{address}\nkey: {key}\n\
@@ -92,8 +96,7 @@ fn verifier_of(log: &str, folder: &Path) -> Result<Verifier> {
     let key = match fs::read_to_string(&path) {
         Ok(key) => key,
         Err(_) => {
-            let key = String::from_utf8(http::get_bytes(&format!("{address}/vkey"))?)?;
-            let key = Verifier::parse(&key).with_context(|| format!("{address} shows no log's key"))?.to_vkey();
+            let key = key_shown_at(address)?;
             fs::create_dir_all(folder).with_context(|| format!("{} can't be made", folder.display()))?;
             write_private(&path, key.as_bytes())?;
             println!("taken on first sight: {key}");
@@ -101,6 +104,13 @@ fn verifier_of(log: &str, folder: &Path) -> Result<Verifier> {
         }
     };
     Verifier::parse(&key).with_context(|| format!("{} is damaged", path.display()))
+}
+
+/// The key that a log shows at its address.
+pub fn key_shown_at(address: &str) -> Result<String> {
+    let shown = http::get_bytes(&format!("{}/vkey", address.trim_end_matches('/')))?;
+    let key = Verifier::parse(&String::from_utf8(shown)?);
+    Ok(key.with_context(|| format!("{address} shows no log's key"))?.to_vkey())
 }
 
 /// `habeas log witness …`

@@ -8,7 +8,7 @@ use std::path::Path;
 use mint::keysets::MintSeed;
 use mint::store::lsm::LsmStore;
 use mint::store::{Store, Table};
-use running::{Programme, Up, bad, good};
+use running::{Programme, Up, bad, copy_folder, good};
 use rusqlite::Connection;
 use rusqlite::types::Value;
 
@@ -52,23 +52,11 @@ fn played() -> (tempfile::TempDir, std::path::PathBuf) {
     (temporary, data)
 }
 
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy(&entry.path(), &target)
-        } else {
-            fs::copy(entry.path(), target).map(|_| ()).unwrap()
-        }
-    }
-}
-
 /// Does something to a copy of a data folder; the audit must fail and say `told`.
 fn attack(data: &Path, told: &str, act: impl FnOnce(&Path)) {
     let folder = tempfile::tempdir().unwrap();
     let copied = folder.path().join("data");
-    copy(data, &copied);
+    copy_folder(data, &copied);
     act(&copied);
     bad(&format!("audit --data {}", copied.display()), &[told]);
 }

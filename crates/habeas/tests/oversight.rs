@@ -8,7 +8,7 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use running::{HABEAS, Programme, Up, example, good, habeas, value};
+use running::{HABEAS, Programme, Up, copy_folder, example, good, habeas, value};
 
 /// A `habeas witness`; killed when dropped.
 struct Witness {
@@ -65,18 +65,6 @@ fn wait_until_cosigned(data: &Path, witness: &Witness) {
     panic!("the witness did not cosign");
 }
 
-fn copy_all(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
-        let target = to.join(entry.file_name());
-        if entry.path().is_dir() {
-            copy_all(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), target).unwrap();
-        }
-    }
-}
-
 fn evidence_in(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).map_or(Vec::new(), |files| files.map(|file| file.unwrap().path()).collect())
 }
@@ -112,7 +100,7 @@ fn an_operator_is_watched_and_one_who_puts_another_log_in_place_is_convicted() {
     let listen = url.trim_start_matches("http://").to_owned();
     up.stop();
     let copy = files.join("log-copy");
-    copy_all(&data.join("log"), &copy);
+    copy_folder(&data.join("log"), &copy);
     let up = Up::start_at(&data, &listen).unwrap();
     good(&format!(
         "programme 'Food' --amount 5.00 --period 2026-12 --rule everyone --as olga --data {}",
@@ -123,7 +111,7 @@ fn an_operator_is_watched_and_one_who_puts_another_log_in_place_is_convicted() {
     assert!(is_good, "{told}");
     up.stop();
     fs::remove_dir_all(data.join("log")).unwrap();
-    copy_all(&copy, &data.join("log"));
+    copy_folder(&copy, &data.join("log"));
     let up = Up::start_at(&data, &listen).unwrap();
     for name in ["Coal", "Milk"] {
         let programme = format!("programme '{name}' --amount 5.00 --period 2026-12 --rule everyone --as olga");

@@ -8,7 +8,7 @@ use tlog::cosignature::Policy;
 use tlog::entry::Entry;
 use tlog::evidence::{Evidence, Proven};
 use tlog::merkle::{Frontier, leaf_hash, verify_consistency};
-use tlog::note::NoteError;
+use tlog::note::{NoteError, Verifier};
 use tlog::rules::{Breach, Rules};
 
 /// How old the youngest cosignature of a quorum may be, in seconds, before readers are told that the log stands still or is held back.
@@ -90,7 +90,9 @@ impl Monitor {
             }
         };
         look.size = checkpoint.size;
-        if let Some(alarm) = self.compare(source, &note, &checkpoint)? {
+        if let Some((seen_note, seen)) = &self.seen
+            && let Some(alarm) = compare(self.policy.log(), source, (seen_note, seen), (&note, &checkpoint))?
+        {
             look.alarms.push(alarm);
             return Ok(look);
         }
@@ -104,63 +106,21 @@ impl Monitor {
     /// # Errors
     /// When a file can't be got.
     pub fn compare_with(&self, source: &dyn TileSource, note: &str) -> Result<Option<Alarm>, SourceError> {
-        let Ok(theirs) = Checkpoint::open(note, self.policy.log()) else {
+        let log = self.policy.log();
+        let Ok(theirs) = Checkpoint::open(note, log) else {
             return Ok(Some(alarm("a witness has a checkpoint that the log did not sign".into())));
         };
         match &self.seen {
-            Some((own_note, own)) if own.size >= theirs.size => {
-                let older = Monitor {
-                    seen: Some((note.to_owned(), theirs)),
-                    ..Monitor::new(self.policy.clone(), None).expect("nothing seen")
-                };
-                older.compare(source, own_note, own)
-            }
+            None => Ok(None),
+            Some((own_note, own)) if own.size >= theirs.size => compare(log, source, (note, &theirs), (own_note, own)),
             // Without the tiles of the larger tree nothing is proven, and the log shows no such tree.
-            _ => Ok(self.compare(source, note, &theirs).unwrap_or_else(|_| {
-                let what = "a witness cosigned {} entries, which the log does not show us: it is held back from us, or they were shown another";
-                Some(alarm(what.replace("{}", &theirs.size.to_string())))
+            Some((own_note, own)) => Ok(compare(log, source, (own_note, own), (note, &theirs)).unwrap_or_else(|_| {
+                Some(alarm(format!(
+                    "a witness cosigned {} entries, which the log does not show us: it is held back from us, or they were shown another",
+                    theirs.size
+                )))
             })),
         }
-    }
-
-    /// Holds a checkpoint against the last one.
-    fn compare(
-        &self,
-        source: &dyn TileSource,
-        note: &str,
-        checkpoint: &Checkpoint,
-    ) -> Result<Option<Alarm>, SourceError> {
-        let Some((seen_note, seen)) = &self.seen else { return Ok(None) };
-        let log = || self.policy.log().to_vkey();
-        if checkpoint.size < seen.size {
-            let what = format!(
-                "the log has {} entries, and had {}: it was cut, or an old copy is shown",
-                checkpoint.size, seen.size
-            );
-            return Ok(Some(alarm(what)));
-        }
-        if checkpoint.size == seen.size {
-            let fork = Evidence::Fork { log: log(), one: seen_note.clone(), other: note.to_owned() };
-            return Ok((checkpoint.root != seen.root).then(|| convicted(fork, self.policy.log())));
-        }
-        let tile = |error: LogError| match error {
-            LogError::Source(error) => Err(error),
-            other => Ok(alarm(other.to_string())),
-        };
-        let proof: Vec<Hash> = match consistency_proof(source, seen.size, checkpoint.size) {
-            Ok(proof) => proof,
-            Err(error) => return tile(error).map(Some),
-        };
-        if verify_consistency(seen.size, &seen.root, checkpoint.size, &checkpoint.root, &proof) {
-            return Ok(None);
-        }
-        let beginning = match root_at(source, seen.size, checkpoint.size) {
-            Ok(root) => root,
-            Err(error) => return tile(error).map(Some),
-        };
-        let rewritten =
-            Evidence::Rewritten { log: log(), older: seen_note.clone(), newer: note.to_owned(), beginning, proof };
-        Ok(Some(convicted(rewritten, self.policy.log())))
     }
 
     /// Whether the log stands still: its cosignatures are old.
@@ -247,12 +207,50 @@ impl Monitor {
     }
 }
 
+/// Holds a checkpoint against one that was seen before it; each as signed and as read.
+fn compare(
+    log: &Verifier,
+    source: &dyn TileSource,
+    (seen_note, seen): (&str, &Checkpoint),
+    (note, checkpoint): (&str, &Checkpoint),
+) -> Result<Option<Alarm>, SourceError> {
+    let (seen_note, note, key) = (seen_note.to_owned(), note.to_owned(), log.to_vkey());
+    if checkpoint.size < seen.size {
+        let what = format!(
+            "the log has {} entries, and had {}: it was cut, or an old copy is shown",
+            checkpoint.size, seen.size
+        );
+        return Ok(Some(alarm(what)));
+    }
+    if checkpoint.size == seen.size {
+        let fork = Evidence::Fork { log: key, one: seen_note, other: note };
+        return Ok((checkpoint.root != seen.root).then(|| convicted(fork, log)));
+    }
+    let tile = |error: LogError| match error {
+        LogError::Source(error) => Err(error),
+        other => Ok(Some(alarm(other.to_string()))),
+    };
+    let proof: Vec<Hash> = match consistency_proof(source, seen.size, checkpoint.size) {
+        Ok(proof) => proof,
+        Err(error) => return tile(error),
+    };
+    if verify_consistency(seen.size, &seen.root, checkpoint.size, &checkpoint.root, &proof) {
+        return Ok(None);
+    }
+    let beginning = match root_at(source, seen.size, checkpoint.size) {
+        Ok(root) => root,
+        Err(error) => return tile(error),
+    };
+    let rewritten = Evidence::Rewritten { log: key, older: seen_note, newer: note, beginning, proof };
+    Ok(Some(convicted(rewritten, log)))
+}
+
 fn alarm(what: String) -> Alarm {
     Alarm { what, evidence: None }
 }
 
 /// An alarm that says what the evidence proves; where it does not hold (a tile was wrong) it is left out.
-fn convicted(evidence: Evidence, log: &tlog::note::Verifier) -> Alarm {
+fn convicted(evidence: Evidence, log: &Verifier) -> Alarm {
     match evidence.check(log) {
         Ok(what) => Alarm { what, evidence: Some(evidence) },
         Err(_) => alarm("the log's tiles contradict its checkpoint".into()),

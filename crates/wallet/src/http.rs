@@ -20,7 +20,7 @@ use crate::state::Services;
 /// The longest answer that is read: a full tile of log entries (256 × 64 KiB would be the most; ours stay far below).
 const ANSWER_MAX_LEN: u64 = oblivious::ANSWER_BODY_MAX_LEN as u64;
 /// Past this the network counts as down: a person stands at a till.
-const TIMEOUT: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 /// The `User-Agent` of every wallet, whatever its version: a rare version would single its holder out.
 const USER_AGENT: &str = "cashu-wallet";
 
@@ -191,21 +191,28 @@ pub fn send(url: &str, body: Body<'_>, headers: &[(&str, String)]) -> Result<Vec
     read(url, answer)
 }
 
-/// `POST url` with a text, for a protocol whose refusals have a body of their own: gives status and body, of `max_len` bytes at most.
-pub fn exchange(url: &str, text: &str, timeout: Duration, max_len: usize) -> Result<(u16, Vec<u8>), HttpError> {
-    let unreachable = |_| HttpError::Unreachable { server: server_of(url) };
-    let answer = agent(timeout).post(url).content_type("text/plain; charset=utf-8").send(text);
-    let mut answer = answer.map_err(unreachable)?;
-    let limit = u64::try_from(max_len).unwrap_or(u64::MAX);
-    let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(unreachable)?;
-    Ok((answer.status().as_u16(), body))
+/// A `POST` for a protocol whose refusals have a body of their own.
+pub struct Exchange<'a> {
+    /// The media type of what is sent.
+    pub kind: &'a str,
+    /// The media type of what is asked for.
+    pub accept: &'a str,
+    /// How long it may take.
+    pub timeout: Duration,
+    /// The longest answer that is read.
+    pub max_len: usize,
 }
 
-/// `POST`s bytes of a kind to a relay. Gives the status, and the body up to the longest sealed answer; `None` when no whole answer came.
-pub(crate) fn post_sealed(url: &str, kind: &str, accept: &str, body: &[u8]) -> Option<(u16, Vec<u8>)> {
-    let mut answer = fresh_agent().post(url).header("Accept", accept).content_type(kind).send(body).ok()?;
-    let body = answer.body_mut().with_config().limit(oblivious::ANSWER_MAX_LEN as u64).read_to_vec().ok()?;
-    Some((answer.status().as_u16(), body))
+impl Exchange<'_> {
+    /// Posts a body. Gives status and body of whatever is answered; an answer that is not whole is none.
+    pub fn post(&self, url: &str, body: &[u8]) -> Result<(u16, Vec<u8>), HttpError> {
+        let unreachable = |_| HttpError::Unreachable { server: server_of(url) };
+        let request = agent(self.timeout).post(url).header("Accept", self.accept).content_type(self.kind);
+        let mut answer = request.send(body).map_err(unreachable)?;
+        let limit = u64::try_from(self.max_len).unwrap_or(u64::MAX);
+        let body = answer.body_mut().with_config().limit(limit).read_to_vec().map_err(unreachable)?;
+        Ok((answer.status().as_u16(), body))
+    }
 }
 
 /// An agent that keeps no connection: it serves one request.

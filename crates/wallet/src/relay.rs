@@ -6,10 +6,12 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use oblivious::{KEY_PROBLEM, KEYS_PATH, KeyConfiguration, REQUEST_TYPE, RESPONSE_TYPE, Request, Response};
+use oblivious::{
+    ANSWER_MAX_LEN, KEY_PROBLEM, KEYS_PATH, KeyConfiguration, REQUEST_TYPE, RESPONSE_TYPE, Request, Response,
+};
 use serde::{Deserialize, Serialize};
 
-use crate::http::{self, HttpError};
+use crate::http::{self, Exchange, HttpError};
 
 /// A relay, and the key of the gateway behind it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,8 +87,9 @@ impl Relay {
     pub(crate) fn carry(&self, request: &Request) -> Result<Response, HttpError> {
         let (sealed, waiting) =
             self.configuration()?.seal(request).map_err(|_| self.fault(RelayFault::Configuration))?;
-        let (status, answer) = http::post_sealed(&self.url, REQUEST_TYPE, RESPONSE_TYPE, &sealed)
-            .ok_or_else(|| self.fault(RelayFault::Unreachable))?;
+        let exchange =
+            Exchange { kind: REQUEST_TYPE, accept: RESPONSE_TYPE, timeout: http::TIMEOUT, max_len: ANSWER_MAX_LEN };
+        let (status, answer) = exchange.post(&self.url, &sealed).map_err(|_| self.fault(RelayFault::Unreachable))?;
         if status != 200 {
             let problem: Option<Problem> = serde_json::from_slice(&answer).ok();
             let is_key = problem.is_some_and(|problem| problem.kind == KEY_PROBLEM);
