@@ -92,8 +92,8 @@ impl Wallet {
     /// # Errors
     /// When the wallet has no tag key, or the log is not whole.
     pub fn openings(&mut self) -> Result<Vec<Opening>, WalletError> {
-        let log = self.read_log()?;
-        self.openings_in(&log.entries)
+        let key = self.tag_key()?;
+        Ok(openings_of(&key, &self.read_log()?.entries))
     }
 
     /// The same with the entries' inclusion proofs, for somebody who believes neither the operator nor this wallet: the log's key is enough
@@ -102,8 +102,9 @@ impl Wallet {
     /// # Errors
     /// As [`Wallet::openings`].
     pub fn proven_openings(&mut self) -> Result<(Vec<Opening>, Evidence), WalletError> {
+        let key = self.tag_key()?;
         let log = self.read_log()?;
-        let openings = self.openings_in(&log.entries)?;
+        let openings = openings_of(&key, &log.entries);
         let leaves: Vec<Hash> = log.entries.iter().map(|entry| leaf_hash(entry)).collect();
         let hash = |(start, end): (u64, u64)| root_of(&leaves[start as usize..end as usize]);
         let prove = |opening: &Opening| Proven {
@@ -125,19 +126,13 @@ impl Wallet {
         Ok(log)
     }
 
-    fn openings_in(&self, entries: &[Vec<u8>]) -> Result<Vec<Opening>, WalletError> {
+    /// The key to the log's entries about the holder.
+    fn tag_key(&self) -> Result<TagKey, WalletError> {
         let missing = || WalletError::NoHolder { missing: "key to the log's entries" };
         let mut bytes = [0; 32];
         let key = self.state.tag_key.as_ref().ok_or_else(missing)?;
         hex::decode_to_slice(key, &mut bytes).map_err(|_| missing())?;
-        let key = TagKey::new(bytes);
-        let mine = (0u64..).zip(entries).filter_map(|(index, bytes)| match Entry::parse(bytes) {
-            Ok(Entry::RecordOpened { tag, purpose, role, fields, at, .. }) if key.recognises(&purpose, &tag) => {
-                Some(Opening { index, purpose, role, fields, at })
-            }
-            _ => None,
-        });
-        Ok(mine.collect())
+        Ok(TagKey::new(bytes))
     }
 
     /// Whom this wallet believes about the log: what its offer names.
@@ -150,4 +145,15 @@ impl Wallet {
         let open = |note: &String| Checkpoint::open(note, policy.log());
         Ok(self.state.checkpoint.as_ref().map(open).transpose()?)
     }
+}
+
+/// The openings that a key recognises.
+fn openings_of(key: &TagKey, entries: &[Vec<u8>]) -> Vec<Opening> {
+    let mine = (0u64..).zip(entries).filter_map(|(index, bytes)| match Entry::parse(bytes) {
+        Ok(Entry::RecordOpened { tag, purpose, role, fields, at, .. }) if key.recognises(&purpose, &tag) => {
+            Some(Opening { index, purpose, role, fields, at })
+        }
+        _ => None,
+    });
+    mine.collect()
 }
